@@ -1,0 +1,96 @@
+"""Every limit of Talkoot has a name, and the name is here.
+
+A limit is checked where data crosses a border, before the data is parsed or stored. Beyond it there is a
+`TooLarge` (or a more specific error) that names the limit and the value, and nothing is lost or half-done.
+"""
+
+from typing import Final
+
+KIB: Final = 1024
+MIB: Final = 1024 * KIB
+GIB: Final = 1024 * MIB
+
+# Values.
+MAX_VALUE_DEPTH: Final = 100
+"""Nesting of a value in the codec; also what stops a value that contains itself."""
+MAX_ARGUMENTS_BYTES: Final = 1 * MIB
+"""The encoded arguments of one task."""
+MAX_ANSWER_BYTES: Final = 1 * MIB
+"""The encoded answer of one task."""
+MAX_NOTE_BYTES: Final = 64 * KIB
+"""What a task printed, and the text of its traceback, as kept beside its answer."""
+MAX_PROGRAM_BYTES: Final = 8 * MIB
+"""The carrier of one program."""
+
+# Environments.
+MAX_REQUIREMENTS: Final = 64
+MAX_REQUIREMENT_CHARS: Final = 500
+MAX_MARKER_CHARS: Final = 2_000
+MAX_MARKER_DEPTH: Final = 8
+"""Parentheses within parentheses in an environment marker."""
+MAX_SCRIPT_BLOCK_BYTES: Final = 64 * KIB
+"""The `# /// script` block of a script (PEP 723)."""
+MAX_LOCK_PACKAGES: Final = 256
+MAX_LOCK_BYTES: Final = 1 * MIB
+MAX_ENVIRONMENT_BYTES: Final = 8 * GIB
+MAX_ENVIRONMENT_FILES: Final = 200_000
+MAX_RECORD_BYTES: Final = 64 * MIB
+"""The list of its files that one wheel brings."""
+ENVIRONMENT_BUILD_TIMEOUT_S: Final = 600
+ENVIRONMENT_RESOLVE_TIMEOUT_S: Final = 180
+ENVIRONMENT_COMPILE_MEMORY_BYTES: Final = 4 * GIB
+"""Address space of one process that compiles an environment's bytecode."""
+MIN_FREE_DISK_BYTES: Final = 256 * MIB
+"""An environment is not built, or not further, when less than this would be free."""
+MAX_INSTALLER_REASON_CHARS: Final = 1_500
+"""What is kept of the installer's own words in an error."""
+
+# Requests.
+MAX_REQUEST_BYTES: Final = 32 * MIB
+MAX_TASKS_PER_SUBMISSION: Final = 20_000
+MAX_TASKS_PER_JOB: Final = 2_000_000
+MAX_INPUTS_PER_TASK: Final = 64
+"""Other tasks whose answers one task may wait for."""
+MAX_RECEIPTS_PER_EXCHANGE: Final = 512
+MAX_ATTEMPTS_PER_LEASE: Final = 256
+MAX_ATTEMPTS_PER_EXCHANGE: Final = 512
+MAX_ANSWERS_PER_READ: Final = 2_000
+MAX_ANSWER_BYTES_PER_READ: Final = 16 * MIB
+MAX_BLOBS_PER_REQUEST: Final = 64
+MAX_PARKED_REQUESTS: Final = 10_000
+MAX_PAGE_ROWS: Final = 500
+MAX_NAME_CHARS: Final = 120
+MAX_TICKET_CHARS: Final = 2_000
+MAX_CHECKPOINT_CHARS: Final = 16 * KIB
+"""A signed note with its witnesses; C2SP asks that at least 16 signatures be accepted."""
+MAX_RESIGNED_REQUESTS: Final = 2
+"""How often a client signs one request again because the hub's epoch had passed."""
+MAX_WRITE_QUEUE: Final = 4_096
+"""Commands that wait for the hub's writer; the next one is answered `busy`."""
+GROUP_COMMIT_COMMANDS: Final = 128
+MAX_LONG_POLL_S: Final = 25.0
+MAX_NONCES_PER_EPOCH: Final = 500_000
+REQUEST_EPOCH_S: Final = 300.0
+"""A request must name the hub's present or previous epoch; its nonce is remembered that long."""
+
+# Tasks.
+MAX_EXECUTIONS_PER_TASK: Final = 12
+"""Attempts, of any purpose, before a task is given up as failed."""
+MAX_FAILED_EXECUTIONS_PER_TASK: Final = 3
+"""Attempts that ended without an answer through the task's own doing (killed by a limit, crashed)."""
+DEFAULT_MEMORY_BYTES: Final = 1 * GIB
+DEFAULT_SCRATCH_BYTES: Final = 256 * MIB
+DEFAULT_SCRATCH_FILES: Final = 10_000
+DEFAULT_PROCESSES: Final = 64
+DEFAULT_TASK_TIME_S: Final = 600.0
+MAX_TASK_TIME_S: Final = 7 * 24 * 3600.0
+
+# Presence.
+DEFAULT_SILENCE_S: Final = 30.0
+"""A node not heard of for this long loses its leases."""
+DEFAULT_TICKET_LIFETIME_S: Final = 24 * 3600
+POLITE_LEAVE_S: Final = 2.0
+
+# Retries.
+MIN_BACKOFF_S: Final = 0.05
+MAX_BACKOFF_S: Final = 5.0

@@ -1,0 +1,106 @@
+"""One command at work: what it may see and how it makes things happen.
+
+A command is a function of a `Tx`. It looks at the tables, decides, and says what happened with `emit`; each event
+is applied at once, so that the next decision of the same command sees it. When the command returns, its events
+become one entry of the log, in the same transaction; when it raises, nothing of it remains.
+"""
+
+import sqlite3
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from talkoot.core import limits, pricing
+from talkoot.core.events import Event
+from talkoot.core.ids import PublicKey
+from talkoot.hub.fold import Fold
+
+TREASURY: Final = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What the operator of a hub may set."""
+
+    name: str = "hub"
+    price_microcredits: int = pricing.DEFAULT_PRICE_MICROCREDITS
+    grant_microcredits: int = pricing.DEFAULT_GRANT_MICROCREDITS
+    silence_s: float = limits.DEFAULT_SILENCE_S
+
+
+@dataclass(slots=True)
+class Memory:
+    """What the hub knows only while it runs. Losing it costs patience, never correctness."""
+
+    seen: dict[int, float] = field(default_factory=dict)
+    """Node -> monotonic time of its last exchange."""
+    granted: dict[int, float] = field(default_factory=dict)
+    """Attempt -> monotonic time of its lease."""
+    durations: dict[int, float] = field(default_factory=dict)
+    """Job -> moving average of seconds from lease to answer."""
+    cancels: dict[int, set[int]] = field(default_factory=dict)
+    """Node -> attempts it should stop."""
+    served: dict[int, int] = field(default_factory=dict)
+    """Job -> when a lease of it was last granted, as a count."""
+
+
+class Tx:
+    """The context of one command, inside the writer's transaction."""
+
+    def __init__(
+        self,
+        db: sqlite3.Connection,
+        fold: Fold,
+        position: int,
+        *,
+        hub: PublicKey,
+        settings: Settings,
+        memory: Memory,
+        now_ms: int,
+        now: float,
+        draw: Callable[[int], bytes],
+        will: bytes = b"",
+    ) -> None:
+        self.db = db
+        self.position = position
+        self.hub = hub
+        self.settings = settings
+        self.memory = memory
+        self.now_ms = now_ms
+        """Wall clock, for people and for expiry of tickets only."""
+        self.now = now
+        """Monotonic clock, for deadlines."""
+        self.draw = draw
+        self.will = will
+        self.events: list[Event] = []
+        self.jobs_touched: set[int] = set()
+        self.queue_touched = False
+        self.after_commit: list[Callable[[], None]] = []
+        self._fold = fold
+        fold.begin(will)
+
+    def emit(self, event: Event) -> None:
+        """It happened: apply it to the tables, and remember it for the log."""
+        self._fold.apply(self.position, event)
+        self.events.append(event)
+
+    def flush(self) -> None:
+        """Make counters and balances visible to the next look at the tables."""
+        self._fold.flush()
+
+    def manifest(self, job: int) -> Any:
+        """The manifest of a job."""
+        return self._fold.manifest(job)[1]
+
+    def one(self, sql: str, *values: object) -> Any:
+        """The first row, or None."""
+        return self.db.execute(sql, values).fetchone()
+
+    def all(self, sql: str, *values: object) -> list[Any]:
+        """All rows."""
+        return self.db.execute(sql, values).fetchall()
+
+    def next_number(self, table: str, column: str = "id") -> int:
+        """The next free number of a table. Numbers are never re-used, because rows are never deleted."""
+        (last,) = self.db.execute(f"SELECT coalesce(max({column}), 0) FROM {table}").fetchone()  # noqa: S608
+        return int(last) + 1
