@@ -42,7 +42,7 @@ class Pair(typing.NamedTuple):
 
 class Colour(enum.Enum):
     RED = 1
-    ROSE = 1
+    ROSE = RED
     BLUE = object()
 
 
@@ -112,17 +112,19 @@ hashables = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5) | st.binary(max_size=5)
     | st.fractions(max_denominator=99) | st.decimals(allow_nan=False) | st.complex_numbers(allow_nan=False)
     | st.datetimes() | st.timedeltas() | st.uuids() | st.sampled_from([Colour.RED, Level.LOW, Right.WRITE]),
-    lambda inner: st.tuples(inner) | st.frozensets(inner, max_size=3) | st.builds(Point, inner) | st.builds(Pair, inner, inner),
+    lambda inner: st.tuples(inner) | st.frozensets(inner, max_size=3) | st.builds(Point, inner)
+    | st.builds(Pair, inner, inner),
     max_leaves=4,
 )  # fmt: skip
 no_two_nans = hashables.filter(lambda v: "nan" not in repr(v))
 values = st.recursive(
     hashables | st.lists(st.floats()) | st.lists(st.integers()) | st.dictionaries(st.text(max_size=4), st.floats()),
-    lambda inner: st.lists(inner, max_size=4) | st.tuples(inner, inner) | st.dictionaries(st.text(max_size=3), inner, max_size=3)
+    lambda inner: st.lists(inner, max_size=4) | st.tuples(inner, inner)
+    | st.dictionaries(st.text(max_size=3), inner, max_size=3)
     | st.dictionaries(no_two_nans, inner, max_size=3) | st.sets(no_two_nans, max_size=4) | st.builds(Point, inner, inner),
     max_leaves=12,
 )  # fmt: skip
-QUICK = settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+QUICK = settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
 
 
 @QUICK
@@ -142,7 +144,7 @@ def test_equal_bytes_mean_same_type_and_value(a: Any, b: Any) -> None:
 
 
 @QUICK
-@given(st.dictionaries(hashables.filter(lambda v: "nan" not in repr(v)), values, max_size=6), st.randoms())
+@given(st.dictionaries(no_two_nans, hashables, max_size=6), st.randoms())
 def test_insertion_order_does_not_matter(value: dict[Any, Any], random: Any) -> None:
     items = list(value.items())
     random.shuffle(items)
@@ -169,7 +171,7 @@ def test_random_bytes_raise_only_codec_error(data: bytes) -> None:
     assert accepts(decode, data) == accepts(validate, data)
 
 
-@settings(QUICK, max_examples=400)
+@settings(QUICK, max_examples=250)
 @given(values, st.data())
 def test_mutated_encodings_are_refused_or_canonical(value: Any, draw: st.DataObject) -> None:
     data = bytearray(encode(value))
@@ -192,10 +194,12 @@ def test_mutated_encodings_are_refused_or_canonical(value: Any, draw: st.DataObj
         b"\xcb\x7f\xf8\0\0\0\0\0\1", b"\xcb\xff\xf8\0\0\0\0\0\0", b"\xcb\x7f\xf0\0\0\0\0\0\1",
         b"\x82\xa1b\1\xa1a\1", b"\x82\xa1a\1\xa1a\1", b"\x81\1\1", b"\x81\x91\1\1", b"\xa3\xed\xa0\x80", b"\xa1\xff",
         b"\xdd\xff\xff\xff\xff", b"\xdf\xff\xff\xff\xff", b"\xc6\xff\xff\xff\xff", b"\xc9\xff\xff\xff\xff\3",
-        b"\xd6\xff\0\0\0\0", b"\xd4\x63\x01", b"\xd4\1\1", b"\xc7\1\3\x90", b"\xd4\3\1", b"\xd5\3\x90\1", b"\x91" * 101 + b"\1",
+        b"\xd6\xff\0\0\0\0", b"\xd4\x63\x01", b"\xd4\1\1", b"\xc7\1\3\x90", b"\xd4\3\1", b"\xd5\3\x90\1",
+        b"\x91" * 101 + b"\1",
         b"\x91" * 100_000, b"\xc7\5\4\x94\2\1\1\1", b"\xc7\3\4\x92\2\1", b"\xc7\3\4\x92\1\xc3", b"\xd6\6\x92\xa1a\1",
         b"\xd5\6\x91\1", b"\xd6\x11\x92\1\1\1", b"\xd4\x11\x90", b"\xc7\3\x08\x93\1\1", b"\xd6\x08\x93\1\1\0",
-        b"\xd5\x0f\x92\1", b"\xc7\7\x0f\x92\xc4\1\2\xc4\1\4", b"\xc7\7\x0f\x92\xc4\1\2\xc4\1\0", b"\xd5\x0e01", b"\xc7\3\x0e1e2",
+        b"\xd5\x0f\x92\1", b"\xc7\7\x0f\x92\xc4\1\2\xc4\1\4",
+        b"\xc7\7\x0f\x92\xc4\1\2\xc4\1\0", b"\xd5\x0e01", b"\xc7\3\x0e1e2",
         b"\xd6\x0b\x93\0\1\1", b"\xc7\3\x14\0\1\x90", b"\xd4\x14\0", b"\xd8\x02" + b"\x7f\xf0" + b"\1" * 14,
     ],
     ids=bytes.hex,
@@ -293,7 +297,8 @@ def test_depth_up_to_the_cap_and_not_beyond() -> None:
     "value",
     [
         [0] * 2000, "x" * 2000, b"x" * 2000, bytearray(2000), ["x" * 900] * 2, [["x" * 300] * 2] * 2, 1 << 20_000,
-        {str(i): i for i in range(500)}, {i: i for i in range(900)}, {"a": {"b": ("x" * 2000,)}}, set(range(2000)), ((0,) * 990, "x" * 20),
+        {str(i): i for i in range(500)}, {i: i for i in range(900)}, {"a": {"b": ("x" * 2000,)}},
+        set(range(2000)), ((0,) * 990, "x" * 20),
     ],
     ids=lambda v: type(v).__name__,
 )  # fmt: skip

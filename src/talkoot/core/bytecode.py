@@ -78,7 +78,7 @@ def scan(code: CodeType) -> Scan:
             continue
         extended = 0
         if chain:
-            if op == _LOAD_ATTR or op == _LOAD_METHOD:
+            if op in (_LOAD_ATTR, _LOAD_METHOD):
                 chain += (names[arg >> _ATTR_SHIFT if op == _LOAD_ATTR else arg],)
                 continue
             reads[chain] = None

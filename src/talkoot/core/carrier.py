@@ -47,7 +47,7 @@ MEMBER: Final = 19  # class of an enum, name of the member
 HELPER: Final = 20  # a name of HELPERS
 
 HELPERS: Final = frozenset(
-    {"lru_cache", "cached_property", "type_variable", "new_type", "single_dispatch", "logger", "generic_alias"}
+    {"lru_cache", "cached_property", "type_variable", "new_type", "single_dispatch", "logger", "named"}
 )
 """Makers that the guest has itself, for objects that Python cannot make in one call."""
 
@@ -158,9 +158,7 @@ class Instance(msgspec.Struct, frozen=True, array_like=True, tag="instance"):
     setter: list[Value]
 
 
-Object: TypeAlias = (
-    Code | LibraryCode | Namespace | Cell | Function | Class | EnumClass | NamedTupleClass | Instance
-)
+Object: TypeAlias = Code | LibraryCode | Namespace | Cell | Function | Class | EnumClass | NamedTupleClass | Instance
 
 
 class Module(msgspec.Struct, frozen=True, array_like=True):

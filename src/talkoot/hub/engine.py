@@ -99,9 +99,7 @@ class Engine:
             first = next(iter(self.log.read(1)))[1]
             opened = msgspec.msgpack.decode(first.payload, type=ev.Payload).events[0]
             if not isinstance(opened, ev.HubOpened) or opened.hub != self.hub:
-                raise Conflict(
-                    "this data folder belongs to a hub with another key", hint="give its own key, or a new folder"
-                )
+                raise Conflict("this data folder belongs to a hub with another key", hint="give its own key, or a new folder")
             return
         (done,) = self.execute([Command("hub.open", lambda tx: people.open_hub(tx, operator, operator_name))])
         if done.error is not None:
@@ -115,9 +113,7 @@ class Engine:
             self._roll_back()
             if "full" not in str(error) and "disk I/O" not in str(error):
                 raise
-            full = DiskFull(
-                f"the hub's disk takes no more ({error}); nothing was changed", hint="make room, then retry"
-            )
+            full = DiskFull(f"the hub's disk takes no more ({error}); nothing was changed", hint="make room, then retry")
             return [Done(error=full) for _ in commands]
         except BaseException:
             self._roll_back()
@@ -142,9 +138,7 @@ class Engine:
             parked.deliver(msgspec.structs.replace(reply, checkpoint=self.checkpoint()))
         touched = {job for tx in transactions for job in tx.jobs_touched}
         if touched and self.on_commit:
-            names = frozenset(
-                bytes(self.db.execute("SELECT id FROM jobs WHERE no = ?", (j,)).fetchone()[0]) for j in touched
-            )
+            names = frozenset(bytes(self.db.execute("SELECT id FROM jobs WHERE no = ?", (j,)).fetchone()[0]) for j in touched)
             for listener in self.on_commit:
                 listener(names)
         return done
@@ -191,9 +185,7 @@ class Engine:
         tx.flush()
         payload = _payload_encoder.encode(ev.Payload(tuple(tx.events), tx.will))
         salt = self._clocks.draw(_SALT_BYTES)
-        transfers = tuple(
-            (e.debit, e.credit, e.amount_microcredits) for e in tx.events if isinstance(e, ev.Transferred)
-        )
+        transfers = tuple((e.debit, e.credit, e.amount_microcredits) for e in tx.events if isinstance(e, ev.Transferred))
         public = ev.PublicPart(kind, tx.now_ms, transfers, ids.payload_commitment(salt, payload))
         entry = ev.Entry(_payload_encoder.encode(public), salt, payload)
         self.log.append([entry], after=tx.position - 1)

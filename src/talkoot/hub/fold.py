@@ -122,8 +122,7 @@ class Fold:
         self._balances[e.debit] -= e.amount_microcredits
         self._balances[e.credit] += e.amount_microcredits
         self.db.execute(
-            "INSERT INTO transfers (entry, debit, credit, amount, reason, job, idx, attempt)"
-            " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            "INSERT INTO transfers (entry, debit, credit, amount, reason, job, idx, attempt) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
             (position, e.debit, e.credit, e.amount_microcredits, e.reason, e.job, e.index, e.attempt),
         )
         if e.reason == "pay":
@@ -233,9 +232,7 @@ class Fold:
     def _note_action(self, job: int, index: int, action: bytes) -> None:
         # The first task of an action is the one that others wait for, or remember; a failed one makes way.
         project, manifest = self.manifest(job)
-        self.db.execute(
-            "INSERT OR IGNORE INTO actions VALUES (?, ?, ?)", (memory_key(project, action, manifest), job, index)
-        )
+        self.db.execute("INSERT OR IGNORE INTO actions VALUES (?, ?, ?)", (memory_key(project, action, manifest), job, index))
 
     def _task_remembered(self, position: int, e: ev.TaskRemembered) -> None:
         self.db.execute(

@@ -142,6 +142,7 @@ MIGRATIONS: Final[tuple[str, ...]] = (
         PRIMARY KEY (job, idx)
     ) WITHOUT ROWID;
     CREATE INDEX settled_tasks ON tasks (job, settled) WHERE settled > 0;
+    CREATE INDEX disputed_tasks ON tasks (job) WHERE state = 'disputed';
     CREATE TABLE inputs (
         job INTEGER NOT NULL, idx INTEGER NOT NULL, n INTEGER NOT NULL,
         from_job INTEGER NOT NULL, from_idx INTEGER NOT NULL,

@@ -22,9 +22,7 @@ _MAX_ADDRESS_CHARS: Final = 200
 def check_loopback(host: str) -> None:
     """Raise BadInput for any host but 127.0.0.0/8, ::1 and localhost."""
     if not _is_loopback(host):
-        raise BadInput(
-            f"{host[:_MAX_ADDRESS_CHARS]!r} is not an address of this machine's loopback. {_REASON}", hint=_HINT
-        )
+        raise BadInput(f"{host[:_MAX_ADDRESS_CHARS]!r} is not an address of this machine's loopback. {_REASON}", hint=_HINT)
 
 
 def _is_loopback(host: str) -> bool:

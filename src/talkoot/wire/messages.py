@@ -30,6 +30,9 @@ class Invite(_Message, frozen=True):
 class Invited(_Message, frozen=True):
     ticket: str
 
+    def __repr__(self) -> str:
+        return "Invited(ticket=...)"  # a ticket is a secret until it is used
+
 
 class Lending(_Message, frozen=True):
     """Signed by the node's key (kind `lending`): this node works for this member on this hub."""
@@ -47,6 +50,9 @@ class Join(_Message, frozen=True):
     name: str
     """How the person wants to be called."""
     lending: Signed | None = None
+
+    def __repr__(self) -> str:
+        return f"Join(name={self.name!r}, secret=..., lending={self.lending is not None})"
 
 
 class Joined(_Message, frozen=True):

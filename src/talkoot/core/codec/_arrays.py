@@ -4,6 +4,7 @@ The payload is a two-byte length, a header (`[dtype, shape]`, itself encoded) an
 little-endian. NumPy is an argument or `sys.modules`; only `load` imports it.
 """
 
+import functools
 import importlib
 import math
 import sys
@@ -39,7 +40,7 @@ def pack(value: Any) -> tuple[bytes, "memoryview | bytes", bool]:
     """Header with its length, elements without a copy where they can be had so, and whether it is a scalar."""
     np: Any = sys.modules["numpy"]
     if type(value) is np.str_:
-        return _header("U", ()), str(value).encode(), True
+        return _header("U", ()), _utf8(value), True
     if type(value) is np.bytes_:
         return _header("S", ()), bytes(value), True
     scalar = isinstance(value, np.generic)
@@ -51,6 +52,13 @@ def pack(value: Any) -> tuple[bytes, "memoryview | bytes", bool]:
     return _header(dtype, elements.shape), elements.reshape(-1).view(np.uint8).data, scalar
 
 
+def _utf8(text: str) -> bytes:
+    try:
+        return str(text).encode()
+    except UnicodeEncodeError:
+        raise Unusable("text with a lone surrogate; return bytes") from None
+
+
 def _header(dtype: Dtype, shape: tuple[int, ...]) -> bytes:
     header = _pack([dtype, shape])
     if len(header) > _MAX_HEADER_BYTES:
@@ -58,6 +66,7 @@ def _header(dtype: Dtype, shape: tuple[int, ...]) -> bytes:
     return len(header).to_bytes(2, "big") + header
 
 
+@functools.lru_cache(maxsize=256)
 def _describe(np: Any, dtype: Any) -> Dtype:
     if dtype.names is not None:
         return [_describe_field(np, dtype, name) for name in dtype.names]

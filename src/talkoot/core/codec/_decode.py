@@ -15,7 +15,7 @@ from talkoot.core.errors import CodecError
 
 Arrays = Literal["numpy", "raw"]
 _BLOCK_BYTES = 1 << 20
-_MALFORMED = (
+MALFORMED = (
     msgspec.DecodeError,
     ArithmeticError,
     AttributeError,
@@ -25,6 +25,7 @@ _MALFORMED = (
     TypeError,
     ValueError,  # UnicodeDecodeError too
 )
+"""What reading hostile bytes may raise before it is made a CodecError."""
 
 
 def decode(
@@ -49,7 +50,7 @@ def decode(
         raise
     except Unencodable as unencodable:
         raise CodecError(f"these bytes are not an encoding: they hold a {unencodable.error().message}") from None
-    except _MALFORMED as error:
+    except MALFORMED as error:
         raise CodecError(f"these bytes are not an encoding: {str(error)[:200] or type(error).__name__}") from None
     if not canonical:
         raise CodecError("these bytes are not the canonical encoding of the value in them")

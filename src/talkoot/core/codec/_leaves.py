@@ -51,6 +51,8 @@ def _double(value: float) -> bytes:
 
 
 def _read_complex(payload: memoryview) -> complex:
+    if len(payload) != _TWO_DOUBLES.size:
+        raise CodecError("a complex number has 16 bytes")
     return complex(*_TWO_DOUBLES.unpack(payload))
 
 

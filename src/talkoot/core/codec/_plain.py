@@ -31,11 +31,13 @@ def pack_list(items: list[Any], room: int, *, nested: bool) -> bytes | None:
     types = set(map(type, items))
     if types <= _SCALARS:
         return _pack_checked(items, items, types, room)
-    if not nested or len(types) != 1:
+    if not nested or (types != _LISTS and types != _DICTS):
         return None
+    if room != NO_LIMIT and sum(map(len, items)) > room:
+        raise Large
     if types == _LISTS:
         return _pack_nested(items, list(chain.from_iterable(items)), room)
-    if types == _DICTS and set(map(type, chain.from_iterable(items))) <= _TEXT:
+    if set(map(type, chain.from_iterable(items))) <= _TEXT:
         return _pack_nested(items, list(chain.from_iterable(map(dict.values, items))), room)
     return None
 

@@ -9,11 +9,9 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
-import msgspec
-
 from talkoot.core import limits
 from talkoot.core.codec import _arrays, _marks
-from talkoot.core.codec._decode import decode
+from talkoot.core.codec._decode import MALFORMED, decode
 from talkoot.core.codec._layout import Dtype, has_floats, is_canonical
 from talkoot.core.errors import CodecError
 
@@ -41,7 +39,9 @@ def spans(data: bytes) -> list[Span]:
     scan = _Scan(bytes(data))
     try:
         end = scan.value(0, 0)
-    except (IndexError, UnicodeDecodeError, RecursionError, msgspec.DecodeError) as error:
+    except CodecError:
+        raise
+    except MALFORMED as error:
         raise CodecError(f"these bytes are not an encoding: {str(error)[:200]}") from None
     if end != len(data):
         raise CodecError(f"{len(data) - end} bytes follow the encoding")

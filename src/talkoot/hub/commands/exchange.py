@@ -2,8 +2,6 @@
 
 import hashlib
 
-import msgspec
-
 from talkoot.core import events as ev
 from talkoot.core import ids, limits
 from talkoot.core.errors import BadInput, BadSignature, TooLarge
@@ -15,6 +13,7 @@ from talkoot.hub.commands import grant, presence, settle
 from talkoot.hub.commands.people import node_of
 from talkoot.hub.tx import Tx
 from talkoot.wire.messages import AnswerData, Exchange, Exchanged, Lease, ReceiptBatch
+from talkoot.wire.parse import parse
 
 BLOCKED = "convicted"
 GOODBYE = "an anchor found an answer of this node wrong; the hub gives it no more work (see its page for the evidence)"
@@ -36,12 +35,12 @@ def check(request: Exchange, key: bytes, hub: bytes) -> None:
         return
     if request.batch is None:
         raise BadSignature("receipts without the signature over their batch")
-    batch = msgspec.msgpack.decode(verify(request.batch, Kind.RECEIPTS, key=key), type=ReceiptBatch)
+    batch = parse(verify(request.batch, Kind.RECEIPTS, key=key), ReceiptBatch, "batch of receipts")
     root = merkle.root([merkle.leaf_hash(receipt) for receipt in request.receipts])
     if batch.hub != hub or batch.count != len(request.receipts) or batch.root != root:
         raise BadSignature("the signature is over another batch, or for another hub")
     for data, answer in zip(request.receipts, request.answers, strict=True):
-        _check_receipt(settle.receipt_of(data), answer, hub)
+        _check_receipt(parse(data, Receipt, "receipt"), answer, hub)
 
 
 def _check_receipt(receipt: Receipt, answer: AnswerData, hub: bytes) -> None:
@@ -75,7 +74,7 @@ def exchange(tx: Tx, key: bytes, request: Exchange) -> tuple[Exchanged, int]:
 
 def _receive(tx: Tx, node: int, data: bytes, answer: AnswerData) -> int:
     """Take in one receipt. What is not (or no longer) the node's, or not needed, is acknowledged and left at that."""
-    receipt = settle.receipt_of(data)
+    receipt = parse(data, Receipt, "receipt")
     row = tx.one(
         "SELECT attempts.job, attempts.idx, attempts.state, tasks.state, tasks.action, jobs.id, attempts.owner FROM attempts"
         " JOIN tasks ON tasks.job = attempts.job AND tasks.idx = attempts.idx JOIN jobs ON jobs.no = attempts.job"

@@ -1,7 +1,7 @@
 """Handing out leases: which attempts a node gets, over all jobs, and stragglers again at the tail."""
 
 from collections import defaultdict
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -39,9 +39,7 @@ def grant(tx: Tx, node: int, want: int, held_manifests: frozenset[bytes]) -> tup
     return tuple(leases)
 
 
-def _grant_from(
-    tx: Tx, offer: Offer, row: Any, want: int, held_manifests: frozenset[bytes], leases: list[Lease]
-) -> int:
+def _grant_from(tx: Tx, offer: Offer, row: Any, want: int, held_manifests: frozenset[bytes], leases: list[Lease]) -> int:
     """Lease attempts of one job; returns how much of the node's capacity they take."""
     job, job_id, submitter, escrow, cap, reserved, _ = row
     manifest = tx.manifest(job)
@@ -50,14 +48,12 @@ def _grant_from(
         return 0
     own = offer.owner == submitter
     reserve = 0 if own else cap
-    room = want // need.limits.cpus
-    if reserve:
-        (balance,) = tx.one("SELECT balance FROM accounts WHERE id = ?", escrow)
-        room = min(room, max(0, balance - reserved) // reserve)
-    chosen = _choose(tx, offer, need, job, min(room, MAX_ATTEMPTS_PER_LEASE)) if room else []
+    copies = manifest.verifier.copies - 1 if isinstance(manifest.verifier, Quorum) and not own else 0
+    room = min(want // need.limits.cpus, MAX_ATTEMPTS_PER_LEASE)
+    afford = _afford(tx, job, escrow, reserved, reserve, copies, room) if reserve else Afford(room, room)
+    chosen = _choose(tx, offer, need, job, room, afford) if room else []
     if not chosen:
         return 0
-    copies = manifest.verifier.copies - 1 if isinstance(manifest.verifier, Quorum) and not own else 0
     lease, first = tx.next_number("leases"), tx.next_number("attempts")
     items = tuple((first + i, index, purpose) for i, (index, purpose) in enumerate(chosen))
     tx.emit(ev.Leased(lease, offer.node, job, items, copies, reserve))
@@ -70,7 +66,26 @@ def _grant_from(
     return len(items) * need.limits.cpus
 
 
-def _choose(tx: Tx, offer: Offer, need: Need, job: int, room: int) -> list[tuple[int, Purpose]]:
+class Afford(NamedTuple):
+    """How many attempts the escrow can still reserve for."""
+
+    first: int
+    """First attempts of tasks, with all their copies."""
+    further: int
+
+
+def _afford(tx: Tx, job: int, escrow: int, reserved: int, reserve: int, copies: int, room: int) -> Afford:
+    """A first attempt is handed out only when its copies can be paid too, so that no budget is spent on halves."""
+    (balance,) = tx.one("SELECT balance FROM accounts WHERE id = ?", escrow)
+    free = max(0, balance - reserved)
+    (total,) = tx.one("SELECT total FROM jobs WHERE no = ?", job)
+    promised = 0
+    if free < reserve * (total + room) * (copies + 1):  # scarce: count what the queue has been promised
+        (promised,) = tx.one("SELECT count(*) FROM queue WHERE job = ? AND purpose <> 'work'", job)
+    return Afford(max(0, free - promised * reserve) // (reserve * (copies + 1)), free // reserve)
+
+
+def _choose(tx: Tx, offer: Offer, need: Need, job: int, room: int, afford: Afford) -> list[tuple[int, Purpose]]:
     """(index, purpose) of the attempts that this node gets: urgent ones first, then in order of index."""
     rows: list[Any] = []
     for (holder,) in tx.all("SELECT DISTINCT holder FROM queue WHERE job = ?", job):
@@ -86,13 +101,16 @@ def _choose(tx: Tx, offer: Offer, need: Need, job: int, room: int) -> list[tuple
         )
     rows.sort()
     chosen: dict[int, Purpose] = {}
-    for _, index, _, purpose, node in rows:
-        if len(chosen) >= room:
-            break
-        if index not in chosen and _may(tx, offer, need, job, index, Purpose(purpose), node):
-            chosen[index] = Purpose(purpose)
+    first, further = afford
+    for _, index, _, text, node in rows:
+        purpose = Purpose(text)
+        left = first if purpose is Purpose.WORK else further
+        if len(chosen) < room and left > 0 and index not in chosen and _may(tx, offer, need, job, index, purpose, node):
+            chosen[index] = purpose
+            first -= purpose is Purpose.WORK
+            further -= 1
     if not chosen:
-        chosen = dict(_stragglers(tx, offer, need, job, room))
+        chosen = dict(_stragglers(tx, offer, need, job, min(room, further)))
     return list(chosen.items())
 
 
@@ -105,9 +123,7 @@ def _may(tx: Tx, offer: Offer, need: Need, job: int, index: int, purpose: Purpos
 
 
 def _own_at_work(tx: Tx, job: int, index: int, submitter: int) -> bool:
-    row = tx.one(
-        "SELECT 1 FROM attempts WHERE job = ? AND idx = ? AND owner = ? AND state = 'leased'", job, index, submitter
-    )
+    row = tx.one("SELECT 1 FROM attempts WHERE job = ? AND idx = ? AND owner = ? AND state = 'leased'", job, index, submitter)
     return row is not None
 
 

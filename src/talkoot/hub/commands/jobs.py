@@ -2,8 +2,6 @@
 
 from collections.abc import Callable
 
-import msgspec
-
 from talkoot.core import events as ev
 from talkoot.core import ids, limits, pricing
 from talkoot.core.errors import BadInput, BadSignature, Conflict, InsufficientFunds, NotAllowed, NotFound, TooLarge
@@ -15,6 +13,7 @@ from talkoot.hub.commands.people import check_name, has_role
 from talkoot.hub.fold import memory_key
 from talkoot.hub.tx import Tx
 from talkoot.wire.messages import Add, Cancel, Item, Nothing, Submit, Submitted
+from talkoot.wire.parse import parse
 
 MAX_COPIES = 9
 MAX_CPUS = 1024
@@ -23,7 +22,7 @@ MAX_CPUS = 1024
 def submit(tx: Tx, signer: bytes, request: Submit) -> Submitted:
     """A new job with its first tasks. The same job again (same id, same manifest) adds nothing that is there."""
     payload = verify(request.manifest, Kind.MANIFEST, key=signer)
-    manifest = msgspec.msgpack.decode(payload, type=Manifest)
+    manifest = parse(payload, Manifest, "manifest")
     signed = encode_signed(request.manifest)
     known = tx.one("SELECT no, manifest FROM jobs WHERE id = ?", manifest.job)
     if known is not None:
@@ -74,9 +73,7 @@ def _check(tx: Tx, signer: bytes, manifest: Manifest) -> None:
     if min(positive) <= 0 or asked.time_s > limits.MAX_TASK_TIME_S or asked.cpus > MAX_CPUS:
         raise BadInput(f"limits of a task must be positive, time_s at most {limits.MAX_TASK_TIME_S:g}: {asked}")
     if asked.answer_bytes > limits.MAX_ANSWER_BYTES:
-        raise TooLarge(
-            f"answers may have at most {limits.MAX_ANSWER_BYTES} bytes, and {asked.answer_bytes} were asked for"
-        )
+        raise TooLarge(f"answers may have at most {limits.MAX_ANSWER_BYTES} bytes, and {asked.answer_bytes} were asked for")
     if isinstance(manifest.verifier, Quorum):
         if not 1 <= manifest.verifier.copies <= MAX_COPIES:
             raise BadInput(f"quorum takes 1 to {MAX_COPIES} copies, not {manifest.verifier.copies}")
@@ -195,9 +192,7 @@ def cancel(tx: Tx, signer: bytes, request: Cancel) -> Nothing:
         for index in request.indices:
             _cancel_task(tx, job, index)
     elif JobState(state) in LIVE_JOBS:
-        for (index,) in tx.all(
-            "SELECT idx FROM tasks WHERE job = ? AND state NOT IN ('final', 'failed', 'cancelled')", job
-        ):
+        for (index,) in tx.all("SELECT idx FROM tasks WHERE job = ? AND state NOT IN ('final', 'failed', 'cancelled')", job):
             _cancel_task(tx, job, index)
         tx.emit(ev.JobMoved(job, JobEvent.CANCELLED))
     tx.jobs_touched.add(job)

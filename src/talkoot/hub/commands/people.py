@@ -1,7 +1,5 @@
 """Commands about people, tickets and devices: open the hub, invite, join, leave."""
 
-import msgspec
-
 from talkoot.core import events as ev
 from talkoot.core import ids, limits
 from talkoot.core.errors import BadInput, BadSignature, Conflict, NotAllowed, NotFound, TicketError, TooLarge
@@ -11,6 +9,7 @@ from talkoot.crypto.signed import Kind, Signed, verify
 from talkoot.hub.commands import presence
 from talkoot.hub.tx import TREASURY, Tx
 from talkoot.wire.messages import Invite, Join, Joined, Leave, Lending
+from talkoot.wire.parse import parse
 from talkoot.wire.tickets import ticket_id
 
 DEFAULT_PROJECT = "default"
@@ -78,9 +77,7 @@ def _redeem(tx: Tx, member: bytes, request: Join) -> tuple[str, str]:
     if redeemer == member:
         return project, role
     if redeemer is not None:
-        raise TicketError(
-            "that ticket was used by somebody else; each is good for one person", hint="ask for a new one"
-        )
+        raise TicketError("that ticket was used by somebody else; each is good for one person", hint="ask for a new one")
     if tx.now_ms > expires_ms:
         raise TicketError("that ticket has expired", hint="ask who gave it to you for a new one")
     if tx.one("SELECT 1 FROM members WHERE key = ?", member) is None:
@@ -109,7 +106,7 @@ def _member(tx: Tx, key: bytes, name: str, inviter: bytes) -> None:
 
 def _lend(tx: Tx, member: bytes, signed: Signed, *, anchor: bool) -> int:
     payload = verify(signed, Kind.LENDING)
-    lending = msgspec.msgpack.decode(payload, type=Lending)
+    lending = parse(payload, Lending, "statement of lending")
     if lending.hub != tx.hub or lending.member != member:
         raise BadSignature("the device's statement is for another hub or another person")
     row = tx.one("SELECT no, owner, anchor FROM nodes WHERE key = ?", signed.key)

@@ -6,6 +6,9 @@ from talkoot.core.types import NodeDescription, class_digest
 from talkoot.hub.commands import settle
 from talkoot.hub.tx import Tx
 
+_RECONSIDERED = 1_000
+"""Disputed tasks looked at again when a node arrives."""
+
 
 def arrive(tx: Tx, node: int, boot: bytes, description: NodeDescription | None) -> bool:
     """A node was heard of. False when it must send its description first.
@@ -22,6 +25,8 @@ def arrive(tx: Tx, node: int, boot: bytes, description: NodeDescription | None) 
         drop_leases(tx, node, LeaseEvent.EXPIRED)
     tx.emit(ev.NodeBooted(node, boot, description, class_digest(description.numeric_class)))
     tx.queue_touched = True
+    for job, index in tx.all("SELECT job, idx FROM tasks WHERE state = 'disputed' LIMIT ?", _RECONSIDERED):
+        settle.consider(tx, job, index)  # perhaps the newcomer is who was missing to decide
     return True
 
 

@@ -2,8 +2,6 @@
 
 from functools import partial
 
-import msgspec
-
 from talkoot.core import compare, ids, pricing
 from talkoot.core import events as ev
 from talkoot.core.lifecycle import (
@@ -30,9 +28,7 @@ RAW_CID_PREFIX = b"\x01\x55\x12\x20"
 
 def answered(tx: Tx, job: int, index: int) -> list[tuple[int]]:
     """The attempts of a task whose answers await a verdict, in log order."""
-    return tx.all(
-        "SELECT id FROM attempts WHERE job = ? AND idx = ? AND state = 'answered' ORDER BY ended, id", job, index
-    )
+    return tx.all("SELECT id FROM attempts WHERE job = ? AND idx = ? AND state = 'answered' ORDER BY ended, id", job, index)
 
 
 def consider(tx: Tx, job: int, index: int) -> None:
@@ -126,10 +122,10 @@ def _ask_on(tx: Tx, job: int, index: int, state: TaskState, finding: More) -> No
 
 def _want(tx: Tx, job: int, index: int, wants: tuple[Want, ...]) -> None:
     """Put into the queue what is wanted and neither there nor under way."""
-    executions, first_owner = tx.one("SELECT executions, first_owner FROM tasks WHERE job = ? AND idx = ?", job, index)
+    (executions,) = tx.one("SELECT executions FROM tasks WHERE job = ? AND idx = ?", job, index)
+    holder = next(iter(owners_of(tx, job, index)), 0) if executions else 0
     have: list[tuple[str, int]] = [
-        (purpose, node)
-        for purpose, node in tx.all("SELECT purpose, node FROM queue WHERE job = ? AND idx = ?", job, index)
+        (purpose, node) for purpose, node in tx.all("SELECT purpose, node FROM queue WHERE job = ? AND idx = ?", job, index)
     ]
     have += [
         (purpose, node if purpose == Purpose.RERUN else 0)
@@ -149,7 +145,7 @@ def _want(tx: Tx, job: int, index: int, wants: tuple[Want, ...]) -> None:
             return
         else:
             pinned = want.purpose in (Purpose.RERUN, Purpose.REFEREE)
-            tx.emit(ev.Wanted(job, index, want.purpose, want.node, 0 if pinned else first_owner))
+            tx.emit(ev.Wanted(job, index, want.purpose, want.node, 0 if pinned else holder))
             tx.queue_touched = True
 
 
@@ -187,9 +183,7 @@ def stop(tx: Tx, job: int, index: int) -> None:
     """Nothing more is wanted for the task: empty its queue, cancel its live attempts, tell their nodes."""
     if tx.one("SELECT 1 FROM queue WHERE job = ? AND idx = ? LIMIT 1", job, index):
         tx.emit(ev.Unwanted(job, index))
-    for attempt, node in tx.all(
-        "SELECT id, node FROM attempts WHERE job = ? AND idx = ? AND state = 'leased'", job, index
-    ):
+    for attempt, node in tx.all("SELECT id, node FROM attempts WHERE job = ? AND idx = ? AND state = 'leased'", job, index):
         tx.emit(ev.AttemptMoved(attempt, AttemptEvent.CANCELLED))
         tx.memory.cancels.setdefault(node, set()).add(attempt)
 
@@ -211,7 +205,7 @@ def pay(tx: Tx, job: int, index: int, attempts: list[int]) -> None:
     price, cap, escrow = tx.one("SELECT price, cap, account FROM jobs WHERE no = ?", job)
     rows = [
         tx.one(
-            "SELECT id, core_ms, owner, owner = submitter_account, reserved FROM attempts"
+            "SELECT attempts.id, core_ms, owner, owner = submitter_account, attempts.reserved FROM attempts"
             " JOIN jobs ON jobs.no = attempts.job WHERE attempts.id = ?",
             attempt,
         )
@@ -238,9 +232,7 @@ def _convict(tx: Tx, job: int, index: int, attempt: int, referee: int) -> None:
     (state,) = tx.one("SELECT state FROM nodes WHERE no = ?", node)
     if not anchor or class_wrong != class_right or node == judge_node or state == "convicted":
         return
-    agree = tx.one(
-        "SELECT count(DISTINCT owner) FROM attempts WHERE job = ? AND idx = ? AND value = ?", job, index, right
-    )
+    agree = tx.one("SELECT count(DISTINCT owner) FROM attempts WHERE job = ? AND idx = ? AND value = ?", job, index, right)
     words = (
         f"task {index} of {_job_text(tx, job)}: it answered {value.hex()[:12]}, and anchor {name}, run afresh in the same"
         f" numeric class, {right.hex()[:12]}, as did {agree[0]} owner{'s' if agree[0] != 1 else ''} in all"
@@ -314,9 +306,7 @@ def _takers_of(tx: Tx, job: int, index: int) -> list[tuple[int, int]]:
 
 
 def _remember(tx: Tx, job: int, index: int, source_job: int, source_index: int) -> None:
-    canonical, sure = tx.one(
-        "SELECT canonical, confidence FROM tasks WHERE job = ? AND idx = ?", source_job, source_index
-    )
+    canonical, sure = tx.one("SELECT canonical, confidence FROM tasks WHERE job = ? AND idx = ?", source_job, source_index)
     tx.emit(ev.TaskRemembered(job, index, source_job, source_index))
     words = "the same action was answered before"
     tx.emit(ev.TaskMoved(job, index, TaskEvent.REMEMBERED, words, sure, canonical))
@@ -420,8 +410,3 @@ def end_job_if_over(tx: Tx, job: int) -> None:
     if left:
         (account,) = tx.one("SELECT account FROM projects WHERE name = ?", project)
         tx.emit(ev.Transferred(escrow, account, left, "release", job))
-
-
-def receipt_of(data: bytes) -> Receipt:
-    """A receipt from its bytes. Raises msgspec.ValidationError for anything else."""
-    return msgspec.msgpack.decode(data, type=Receipt)

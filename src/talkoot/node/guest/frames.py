@@ -81,12 +81,22 @@ class Finished(msgspec.Struct, frozen=True, array_like=True, tag="finished"):
 Request = Load | Task | Check
 Reply = Ready | Loaded | Checked | Finished
 
-encode_frame = msgspec.msgpack.Encoder().encode
-decode_request = msgspec.msgpack.Decoder(Request).decode
-decode_reply = msgspec.msgpack.Decoder(Reply).decode
+_encoder: Final = msgspec.msgpack.Encoder()
+_requests: Final[msgspec.msgpack.Decoder[Request]] = msgspec.msgpack.Decoder(Request)
+_replies: Final[msgspec.msgpack.Decoder[Reply]] = msgspec.msgpack.Decoder(Reply)
 
 
 def pack(frame: Request | Reply) -> bytes:
     """A frame with its length before it."""
-    body = encode_frame(frame)
+    body = _encoder.encode(frame)
     return len(body).to_bytes(LENGTH_BYTES, "little") + body
+
+
+def decode_request(body: bytes) -> Request:
+    """Raises msgspec.DecodeError."""
+    return _requests.decode(body)
+
+
+def decode_reply(body: bytes) -> Reply:
+    """Raises msgspec.DecodeError for everything that is not exactly a reply."""
+    return _replies.decode(body)

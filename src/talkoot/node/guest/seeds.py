@@ -39,9 +39,7 @@ class Seeds(MetaPathFinder):
         """NumPy's legacy generator takes 32 bits."""
         module.seed(self._seed % 2**32)
 
-    def find_spec(
-        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
-    ) -> ModuleSpec | None:
+    def find_spec(self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None) -> ModuleSpec | None:
         """Only NumPy's `random` is ours: found as ever, and seeded after it is executed."""
         if fullname != _NUMPY_RANDOM or self._looking:
             return None

@@ -5,6 +5,7 @@ seeded, the environment variables and an empty scratch are restored, and a progr
 built anew. It enforces nothing, for a task can do in this process whatever it likes; what holds is outside.
 """
 
+import _thread
 import errno
 import os
 import platform
@@ -13,8 +14,6 @@ import types
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, Final
-
-import _thread
 
 from talkoot.core import codec, errors
 from talkoot.node.guest import frames, rebuild, scratch
@@ -112,7 +111,7 @@ class Worker:
             function = program.build()
         self._function = None if program.mutable else function
         arguments = codec.decode(task.arguments, classes=program.classes)
-        args, kwargs = arguments  # type: ignore[misc]
+        args, kwargs = arguments
         value = function(*args, **kwargs)
         try:
             return Finished(Status.ANSWERED, codec.encode(value, limit_bytes=task.answer_bytes))

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-_CONTROLLERS: Final = ("memory", "pids", "cpu")
+_CONTROLLERS: Final[tuple[str, ...]] = ("memory", "pids", "cpu")
 _CPU_PERIOD_US: Final = 100_000
 _REMOVE_ATTEMPTS: Final = 50
 _serial = itertools.count()
@@ -133,7 +133,7 @@ class Groups:
 
 def _parents() -> tuple[dict[str, Path], bool]:
     """The folder of this process's own group for each controller, and whether it is v2."""
-    own = {}
+    own: dict[str, str] = {}
     with suppress(OSError):
         for line in Path("/proc/self/cgroup").read_text().splitlines():
             _, controllers, path = line.split(":", 2)

@@ -18,15 +18,15 @@ _MOST_DRAINS: Final = 64
 """Reads of left-over output after an answer: a process that writes for ever must not hold the node."""
 
 
-class Late(Exception):  # noqa: N818 - a signal inside this room, not an error of the tree
+class Late(Exception):
     """The deadline came first."""
 
 
-class Ended(Exception):  # noqa: N818
+class Ended(Exception):
     """The process is gone."""
 
 
-class Broken(Exception):  # noqa: N818
+class Broken(Exception):
     """What came is not what was agreed."""
 
 
@@ -65,7 +65,7 @@ class Capture:
 
 
 class Channel:
-    """Owns the descriptors of one worker. Used by one thread at a time."""
+    """Uses the descriptors of one worker, and closes none. Used by one thread at a time."""
 
     def __init__(
         self, *, request_fd: int, answer_fd: int, stdout_fd: int, stderr_fd: int, pidfd: int, most_output: int
@@ -76,8 +76,7 @@ class Channel:
         self.stdout = Capture(most_output)
         self.stderr = Capture(most_output)
         self._streams = {stdout_fd: self.stdout, stderr_fd: self.stderr}
-        self._fds = [request_fd, answer_fd, stdout_fd, stderr_fd, pidfd]
-        for fd in self._fds:
+        for fd in (request_fd, answer_fd, stdout_fd, stderr_fd, pidfd):
             os.set_blocking(fd, False)
         self._poll = select.poll()
         for fd in (answer_fd, stdout_fd, stderr_fd, pidfd):
@@ -118,12 +117,11 @@ class Channel:
         self._drain()
         return self.stdout.take(), self.stderr.take()
 
-    def close(self) -> None:
-        """Close all descriptors."""
-        for fd in self._fds:
-            with suppress(OSError):
-                os.close(fd)
-        self._fds.clear()
+    def wait_for_end(self, timeout_s: float) -> None:
+        """Give a process whose pipes are closed a moment to end by itself, so that its exit status is its own."""
+        one = select.poll()
+        one.register(self._pidfd, select.POLLIN)
+        one.poll(timeout_s * 1000)
 
     def _wait(self, deadline: float, *, sending: bool) -> None:
         """Until there is something to do; output is taken at once."""
@@ -168,7 +166,7 @@ class Channel:
             self._poll.unregister(fd)
             del self._streams[fd]
             return False
-        (self.stdout if self._streams[fd] is self.stdout else self.stderr).add(data)
+        self._streams[fd].add(data)
         return True
 
     def _drain(self) -> None:

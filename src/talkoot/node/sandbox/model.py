@@ -1,6 +1,6 @@
 """What is asked of a sandbox and what it answers, as plain data."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from talkoot.core.types import Note, Outcome, Rung, TaskLimits
@@ -43,7 +43,7 @@ class Run:
     """ANSWERED, RAISED or KILLED."""
     answer: bytes = b""
     """Canonical bytes of the value; for RAISED of `{"type": str, "frames": [[code number, lasti], ...]}`."""
-    note: Note = Note()
+    note: Note = field(default_factory=Note)
     wall_ms: int = 0
     memory_bytes: int = 0
     reason: str = ""

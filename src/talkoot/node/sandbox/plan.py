@@ -56,12 +56,12 @@ class Start:
 
 
 def environment_variables(spec: CellSpec, view: View) -> dict[str, str]:
-    """The whole environment of a worker: small, fixed, nothing of the node's."""
+    """All variables of a worker: few, fixed, nothing of the node's."""
     places, threads = view.places, str(max(1, spec.limits.cpus))
     variables = {
         "PATH": "/usr/bin:/bin",
         "HOME": f"{places.scratch}/work",
-        "TMPDIR": f"{places.scratch}/tmp",
+        "TMPDIR": f"{places.scratch}/tmp",  # noqa: S108 - in the cell
         "USER": "talkoot",
         "LOGNAME": "talkoot",
         "LANG": "C.UTF-8",

@@ -54,7 +54,7 @@ class Store:
     def __init__(self, folder: Path) -> None:
         self.folder = folder.resolve()
         self.folder.mkdir(parents=True, exist_ok=True)
-        self.folder.chmod(0o755)  # noqa: S103 - cells of other uids must pass through
+        self.folder.chmod(0o755)
 
     def interpreter(self) -> Interpreter:
         """The copy of the interpreter that runs the node, made at the first call."""
@@ -78,7 +78,7 @@ class Store:
         if not folder.exists():
             part = Path(tempfile.mkdtemp(prefix=f"{name}.", suffix=".part", dir=self.folder))
             try:
-                part.chmod(0o755)  # noqa: S103 - see above
+                part.chmod(0o755)
                 make(part)
                 with contextlib.suppress(OSError):  # another process was first: the same content
                     part.rename(folder)
@@ -105,9 +105,7 @@ def _copy_interpreter(executable: Path, part: Path) -> None:
         library = Path(sysconfig.get_path(key, vars={"base": sys.base_prefix, "platbase": sys.base_exec_prefix}))
         target = part / library.relative_to(prefix if library.is_relative_to(prefix) else sys.base_exec_prefix)
         if not target.exists():
-            shutil.copytree(
-                library, target, ignore=_left_out(library), copy_function=_take, ignore_dangling_symlinks=True
-            )
+            shutil.copytree(library, target, ignore=_left_out(library), copy_function=_take, ignore_dangling_symlinks=True)
     (part / "lib").mkdir(exist_ok=True)
     for shared in _own_libraries(executable, prefix):
         shutil.copy2(shared, part / "lib" / shared.name)
@@ -174,10 +172,6 @@ def _copy_runtime(files: dict[str, Path | None], part: Path) -> None:
         path.chmod(0o755 if path.suffix == ".so" else 0o644)
     for folder in [part, *(p for p in part.rglob("*") if p.is_dir())]:
         folder.chmod(0o755)
-    compiled = compileall.compile_dir(
-        part, quiet=2, invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH
-    )
+    compiled = compileall.compile_dir(part, quiet=2, invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH)
     if not compiled:
-        raise NoSandbox(
-            "the modules that run inside a cell do not compile", hint="Reinstall talkoot; its files are damaged."
-        )
+        raise NoSandbox("the modules that run inside a cell do not compile", hint="Reinstall talkoot; its files are damaged.")

@@ -21,18 +21,18 @@ if TYPE_CHECKING:
 _EARLY: Final = ("__slots__", "__orig_bases__")
 _SKIPPED: Final = frozenset(
     "__module__ __qualname__ __dict__ __weakref__ _abc_impl __slotnames__ __firstlineno__ __static_attributes__"
-    " __slots__ __orig_bases__ __annotations_cache__".split()
+    " __slots__ __orig_bases__ __annotations_cache__".split()  # noqa: SIM905
 )
 """Told elsewhere in the record, decided by the layout of the source, or put there by use (copyreg, abc)."""
 _ENUM_OWN: Final = frozenset(
     "_member_names_ _member_map_ _value2member_map_ _unhashable_values_ _unhashable_values_map_ _hashable_values_"
     " _member_type_ _value_repr_ _use_args_ _new_member_ __new_member__ __new__ _flag_mask_ _all_bits_ _inverted_"
-    " _singles_mask_ _boundary_ _generate_next_value_ __members__ __set_name__".split()
+    " _singles_mask_ _boundary_ _generate_next_value_ __members__ __set_name__".split()  # noqa: SIM905
 )
 _MEMBER_OWN: Final = frozenset({"_value_", "_name_", "__objclass__", "_sort_order_", "name", "value"})
 _NAMEDTUPLE_OWN: Final = frozenset(
     "__slots__ _fields _field_defaults __new__ _make _replace __replace__ __repr__ _asdict __getnewargs__"
-    " __match_args__ _field_types".split()
+    " __match_args__ _field_types".split()  # noqa: SIM905
 )
 _PLAIN_METACLASSES: Final = frozenset({"type", "ABCMeta", "_ProtocolMeta", "_TypedDictMeta", "EnumType"})
 
@@ -88,7 +88,7 @@ def _named(cls: type) -> tuple[str, str] | None:
 def _checked_metaclass(cls: type) -> type:
     """The metaclass, refused where a library's own would have to run again to make the class."""
     metaclass = type(cls)
-    for kind in metaclass.__mro__:
+    for kind in type.mro(metaclass):
         if kind in (type, object):
             break
         if by_name(origin_of(kind.__module__)) and kind.__name__ not in _PLAIN_METACLASSES:
@@ -129,7 +129,7 @@ def _documentation(cls: type, text: Any) -> Any:
 def _registered(walker: "Walker", cls: type) -> list[Value]:
     if not isinstance(cls, abc.ABCMeta):
         return []
-    from _abc import _get_dump  # what abc itself prints from; there is no other way to read the registry
+    from _abc import _get_dump  # type: ignore[import-not-found] # what abc itself prints from; there is no other way to read the registry
 
     registry = {one for reference in _get_dump(cls)[0] if (one := reference()) is not None}
     if not registry:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from talkoot.sdk.program._walker import Space, Walker
 
 _MODULE_DUNDERS: Final = frozenset(
-    "__name__ __qualname__ __module__ __file__ __spec__ __loader__ __package__ __path__ __cached__ __builtins__".split()
+    "__name__ __qualname__ __module__ __file__ __spec__ __loader__ __package__ __path__ __cached__ __builtins__".split()  # noqa: SIM905
 )
 """They differ between a program that is run, imported or executed, so no program may depend on them."""
 _SINGLE_DISPATCH: Final = functools.singledispatch(len).__code__  # type: ignore[attr-defined]
@@ -23,16 +23,16 @@ _SINGLE_DISPATCH_OWN: Final = frozenset({"register", "dispatch", "registry", "_c
 
 
 class Located(NamedTuple):
-    """Where code of a library is found: `index` counts codes of one qualified name below `start` of a module."""
+    """Where code of a library is found: `place` counts codes of one qualified name below `start` of a module."""
 
     module: str
     start: str
     qualname: str
-    index: int
+    place: int
     freevars: tuple[str, ...]
 
     def record(self) -> carrier.LibraryCode:
-        return carrier.LibraryCode(self.module, self.start, self.qualname, self.index, list(self.freevars))
+        return carrier.LibraryCode(self.module, self.start, self.qualname, self.place, list(self.freevars))
 
 
 def value(walker: "Walker", function: FunctionType) -> Value:
@@ -70,8 +70,8 @@ def function(walker: "Walker", function: FunctionType) -> carrier.Function | car
         _documentation(walker, function, located is not None),
         [walker.value(v, f"defaults[{n}]") for n, v in enumerate(function.__defaults__ or ())],
         _values.pairs(walker, function.__kwdefaults__ or {}, "defaults[{!r}]"),
-        [walker.ref(cell) for cell in function.__closure__ or ()],
-        _values.pairs(walker, _annotations(function), "annotations[{!r}]"),
+        _closure(walker, function),
+        _values.pairs(walker, function.__annotations__, "annotations[{!r}]"),
         _values.pairs(walker, function.__dict__, ".{}"),
         [walker.value(v, "type parameters") for v in getattr(function, "__type_params__", ())],
     )
@@ -104,7 +104,7 @@ def cell(walker: "Walker", live: CellType) -> carrier.Cell:
         content = live.cell_contents
     except ValueError:
         return carrier.Cell([])
-    return carrier.Cell([walker.value(content, f"closure[{walker.cell_name(live)!r}]")])
+    return carrier.Cell([walker.value(content)])
 
 
 def _read_globals(walker: "Walker", code: CodeType, space: "Space") -> None:
@@ -151,14 +151,20 @@ def _documentation(walker: "Walker", function: FunctionType, library: bool) -> l
     return [walker.value(function.__doc__, ".__doc__")]
 
 
-def _annotations(function: FunctionType) -> dict[str, Any]:
-    return function.__annotations__
+def _closure(walker: "Walker", function: FunctionType) -> list[int]:
+    numbers = []
+    for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
+        with walker.step(f"closure[{name!r}]"):
+            numbers.append(walker.ref(cell))
+    return numbers
 
 
 def _single_dispatch(walker: "Walker", function: FunctionType) -> carrier.Instance:
     """A generic function: its registry, not the weak dictionary in which it remembers what it dispatched to."""
     registry: dict[type, Any] = function.registry  # type: ignore[attr-defined]
-    entries = [(walker.value(cls, "registry"), walker.value(f, f"registry[{cls.__qualname__}]")) for cls, f in registry.items()]
+    entries = [
+        (walker.value(cls, "registry"), walker.value(f, f"registry[{cls.__qualname__}]")) for cls, f in registry.items()
+    ]
     extra = {n: v for n, v in function.__dict__.items() if n not in _SINGLE_DISPATCH_OWN}
     names = [function.__name__, function.__qualname__, function.__doc__]
     return carrier.Instance(

@@ -31,7 +31,7 @@ _IMMUTABLE: Final = frozenset(
     " builtins.classmethod_descriptor builtins.getset_descriptor builtins.member_descriptor"
     " builtins.builtin_function_or_method typing._GenericAlias typing._UnionGenericAlias typing._LiteralGenericAlias"
     " typing._CallableGenericAlias typing._AnnotatedAlias typing._UnpackGenericAlias typing._ConcatenateGenericAlias"
-    " collections.abc._CallableGenericAlias builtins.mappingproxy".split()
+    " collections.abc._CallableGenericAlias builtins.mappingproxy".split()  # noqa: SIM905
 )
 """Types whose instances are written where they stand: caches decide which of them are one object, not the program."""
 
@@ -72,7 +72,7 @@ def describe(walker: "Walker", thing: Any) -> Instance:
         return Instance([carrier.HELPER, "logger"], [_logger_name(walker, thing)], [], [], [], [])
     parts = _reduced(walker, thing)
     if isinstance(parts, list):
-        return Instance(parts, [], [], [], [], [[carrier.ELLIPSIS]])
+        return Instance([carrier.HELPER, "named"], parts[1:], [], [], [], [])
     made, arguments, state, items, pairs, setter = [*parts, *[None] * (6 - len(parts))]
     return Instance(
         walker.value(made, "maker"),
@@ -80,7 +80,10 @@ def describe(walker: "Walker", thing: Any) -> Instance:
         [] if state is None else [_state(walker, state)],
         [walker.value(walker.keep(v), f"[{n}]") for n, v in enumerate(items or ())],
         [
-            (walker.value(walker.keep(k), "key"), walker.value(walker.keep(v), f"[{k!r}]" if type(k) in (str, int) else "[...]"))
+            (
+                walker.value(walker.keep(k), "key"),
+                walker.value(walker.keep(v), f"[{k!r}]" if type(k) in (str, int) else "[...]"),
+            )
             for k, v in pairs or ()
         ],
         [] if setter is None else [walker.value(setter, "state setter")],
@@ -102,7 +105,10 @@ def _rule(thing: Any) -> _Rule | None:
     if kind in (staticmethod, classmethod):
         return lambda m: (kind, [(".__func__", m.__func__)])
     if kind is _LRU:
-        return lambda c: ("lru_cache", [(".__wrapped__", c.__wrapped__), ("", _lru_parameters(c)), ("attributes", _lru_extra(c))])
+        return lambda c: (
+            "lru_cache",
+            [(".__wrapped__", c.__wrapped__), ("", _lru_parameters(c)), ("attributes", _lru_extra(c))],
+        )
     if isinstance(thing, _TYPE_VARIABLES):
         return lambda v: ("type_variable", [("", kind), ("", v.__name__), (".__bound__", _type_variable(v))])
     if kind is typing.NewType:
@@ -209,5 +215,3 @@ def _is_immutable(thing: Any) -> bool:
         return True
     numpy = sys.modules.get("numpy")
     return numpy is not None and isinstance(thing, numpy.generic | numpy.dtype)
-
-

@@ -136,7 +136,7 @@ class Modules:
 
 def _top(value: Any) -> str:
     if isinstance(value, ModuleType):
-        name = value.__name__
+        name: Any = value.__name__
     else:
         name = getattr(value if callable(value) else type(value), "__module__", None)
     return name.partition(".")[0] if isinstance(name, str) else ""

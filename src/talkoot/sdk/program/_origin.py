@@ -139,9 +139,7 @@ def compile_source(name: str, file: str) -> CodeType:
             f"the source of module {name!r} does not compile: {error.msg} ({where})", "Correct the file."
         ) from error
     except (OSError, ValueError) as error:
-        raise CannotSendError(
-            f"the source of module {name!r} cannot be read: {error}", "Make the file readable."
-        ) from error
+        raise CannotSendError(f"the source of module {name!r} cannot be read: {error}", "Make the file readable.") from error
 
 
 def loaded(name: str) -> ModuleType | None:

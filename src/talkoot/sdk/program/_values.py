@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 
 NOT_SIMPLE: Final = object()
 _BY_ITSELF: Final = frozenset({type(None), bool})
-_SEQUENCES: Final = {tuple: carrier.TUPLE, list: carrier.LIST}
-_SETS: Final = {set: carrier.SET, frozenset: carrier.FROZENSET}
+_SEQUENCES: Final[dict[type, int]] = {tuple: carrier.TUPLE, list: carrier.LIST}
+_SETS: Final[dict[type, int]] = {set: carrier.SET, frozenset: carrier.FROZENSET}
 
 
 def simple(thing: Any) -> Value:
@@ -82,9 +82,13 @@ def _sized(thing: bytes) -> bytes:
 def _sequence(walker: "Walker", thing: Any, tag: int) -> Value:
     kinds = set(map(type, thing))
     if (
-        kinds == {int} and min(thing) >= -(2**63) and max(thing) < 2**64
-        or kinds == {float} and not any(map(math.isnan, thing))
-        or kinds == {str} and all(map(str.isascii, thing))
+        kinds == {int}
+        and min(thing) >= -(2**63)
+        and max(thing) < 2**64
+        or kinds == {float}
+        and not any(map(math.isnan, thing))
+        or kinds == {str}
+        and all(map(str.isascii, thing))
     ):
         return [tag, *thing]
     return [tag, *(walker.value(item, f"[{at}]") for at, item in enumerate(thing))]

@@ -15,8 +15,9 @@ from talkoot.core import carrier, limits
 from talkoot.core.carrier import Object, Value
 from talkoot.core.errors import TalkootError, TooLarge
 from talkoot.sdk.program import _classes, _functions, _instances, _values
+from talkoot.sdk.program._functions import Located
 from talkoot.sdk.program._modules import Modules
-from talkoot.sdk.program._origin import Origin, by_name, origin_of
+from talkoot.sdk.program._origin import Origin, origin_of
 from talkoot.sdk.program._refusal import CannotSendError
 
 PYTHON: Final = f"{sys.version_info.major}.{sys.version_info.minor}"
@@ -43,6 +44,7 @@ class Walker:
         self.needs: dict[str, str] = {}
         self.classes: dict[str, type] = {}
         self.modules = Modules(self)
+        self.located: dict[int, Located] = {}
         self.labels: list[str] = []
         self._records: list[Object | None] = []
         self._origins: list[tuple[int, tuple[str, ...]]] = []
@@ -80,8 +82,16 @@ class Walker:
         simple = _values.simple(thing)
         if simple is not _values.NOT_SIMPLE:
             return simple
-        with self.step(label):
-            return self._value(thing)
+        if label:
+            self.labels.append(label)
+        self._depth += 1
+        if self._depth > limits.MAX_VALUE_DEPTH:
+            raise CannotSendError(f"values are nested more than {limits.MAX_VALUE_DEPTH} deep", "Flatten it.")
+        form = self._value(thing)
+        self._depth -= 1
+        if label:
+            self.labels.pop()
+        return form
 
     def keep(self, thing: Any) -> Any:
         """Keep a temporary object alive, so that no later one gets its address."""
@@ -100,18 +110,10 @@ class Walker:
 
     @contextmanager
     def step(self, label: str) -> Iterator[None]:
-        """One step of the path to the object at hand."""
-        if label:
-            self.labels.append(label)
-        self._depth += 1
-        if self._depth > limits.MAX_VALUE_DEPTH:
-            raise CannotSendError(
-                f"values are nested more than {limits.MAX_VALUE_DEPTH} deep", "Flatten it, or use instances of a class."
-            )
+        """One step of the path to the object at hand; where something is refused, it stays for the message."""
+        self.labels.append(label)
         yield
-        self._depth -= 1
-        if label:
-            self.labels.pop()
+        self.labels.pop()
 
     def path(self) -> str:
         """The way from the root to the object at hand."""
@@ -122,6 +124,11 @@ class Walker:
             steps[:0] = labels
             number = above
         return " → ".join([self.root_name, *(s if len(s) <= _MAX_LABEL_CHARS else s[:57] + "..." for s in steps)])
+
+    def is_own_name(self, name: str) -> bool:
+        """Whether a module whose functions were met is called so."""
+        spaces = (self.live[number] for number in self._spaces.values())
+        return any(isinstance(space, Space) and space.live.get("__name__") == name for space in spaces)
 
     # The walk.
 
@@ -157,7 +164,7 @@ class Walker:
             return _functions.function(self, thing)
         if isinstance(thing, CodeType):
             return _functions.code(self, thing)
-        if isinstance(thing, _functions.Located):
+        if isinstance(thing, Located):
             return thing.record()
         if isinstance(thing, Space):
             return carrier.Namespace("", [])
@@ -212,8 +219,3 @@ def too_large(path: str, largest: int, size: int) -> TooLarge:
         f" ({largest:,} bytes)",
         hint="Pass it to the function as an argument instead.",
     )
-
-
-def provided(module: object) -> bool:
-    """Whether the module of this name comes with the node's environment."""
-    return isinstance(module, str) and by_name(origin_of(module))
