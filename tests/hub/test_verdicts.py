@@ -172,3 +172,26 @@ def test_a_budget_is_never_overspent_and_the_rest_waits(hub):
     states = [state for state, _ in hub.operator.answers(job).values()]
     assert states.count("final") >= 1
     assert hub.rows("SELECT min(balance) FROM accounts WHERE kind = 'escrow'")[0][0] >= 0
+
+
+def test_leases_whose_reply_was_lost_are_sent_again(hub):
+    a = ScriptedNode(hub, "a")
+    job = hub.operator.submit(range(3), verifier=Trust())
+    a.lose_reply = True
+    a.talk(4)
+    assert not a.held
+    drain([a])
+    assert {state for state, _ in hub.operator.answers(job).values()} == {"final"}
+    assert hub.rows("SELECT count(*) FROM attempts") == [(3,)]
+
+
+def test_receipts_whose_acknowledgement_was_lost_are_not_counted_twice(hub):
+    a = ScriptedNode(hub, "a")
+    job = hub.operator.submit(range(3), verifier=Trust())
+    a.talk(4)
+    a.do_all()
+    a.lose_reply = True
+    a.talk()
+    a.talk()
+    assert {state for state, _ in hub.operator.answers(job).values()} == {"final"}
+    assert hub.rows("SELECT answered FROM tallies") == [(3,)]

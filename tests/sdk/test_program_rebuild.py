@@ -274,7 +274,7 @@ def global_statement():
     return bump(), bump()
 
 
-@functools.lru_cache(maxsize=None)
+@functools.lru_cache(maxsize=None)  # noqa: UP033
 def fib(n):
     return n if n < 2 else fib(n - 1) + fib(n - 2)
 
@@ -422,7 +422,7 @@ class Line:
 def frozen_dataclass():
     p = Point(1)
     try:
-        p.x = 2
+        p.__setattr__("x", 2)
         frozen = False
     except dataclasses.FrozenInstanceError:
         frozen = True
@@ -448,7 +448,7 @@ def instances_in_sets():
 class Color(enum.Enum):
     RED = 1
     GREEN = "g"
-    ROUGE = 1
+    ROUGE = 1  # noqa: PIE796
 
     def shout(self):
         return self.name + "!"
@@ -482,7 +482,7 @@ class Word(enum.StrEnum):
         return cls.A
 
 
-class Coded(str, enum.Enum):
+class Coded(str, enum.Enum):  # noqa: UP042
     def __new__(cls, value, label):
         one = str.__new__(cls, value)
         one._value_ = value
@@ -560,7 +560,7 @@ class Options(typing.TypedDict, total=False):
     depth: int
 
 
-def typed(x: "int | list[Box[T]]", y: typing.Optional[list[str]] = None, *, z: Callable[[int], UserId] | None = None) -> T:  # noqa: UP007
+def typed(x: "int | list[Box[T]]", y: typing.Optional[list[str]] = None, *, z: Callable[[int], UserId] | None = None) -> T:  # noqa: UP045
     return x
 
 
@@ -593,7 +593,7 @@ class Lazy:
     def _(self, x: int):
         return "int"
 
-    @functools.cache
+    @functools.cache  # noqa: B019
     def slow(self, n):
         return n
 
@@ -758,7 +758,8 @@ sine = np.sin
 def numpy_objects():
     TABLE[0, 0] = 7
     return (
-        TABLE.sum(), FORTRAN.tolist(), GENERATOR.integers(100, size=3).tolist(), SCALAR, SCALAR.dtype, DTYPE, OBJECTS.tolist(),
+        TABLE.sum(), FORTRAN.tolist(), GENERATOR.integers(100, size=3).tolist(), SCALAR, SCALAR.dtype, DTYPE,
+         OBJECTS.tolist(),
         sine(0.0), np.linalg.norm(TABLE), np.zeros(2, DTYPE).tolist(), np.random.RandomState(1).rand(),
     )  # fmt: skip
 

@@ -19,6 +19,11 @@ FILE_NAME: Final = "<program>"
 MODULE_NAME: Final = "__program__"
 """`__name__` in the first namespace; the others have a number behind it."""
 
+OF_LIBRARY: Final = -1
+"""The namespace of code that a library made: the globals of that library's module."""
+NOWHERE: Final = -2
+"""The namespace of functions that read no globals: it does not matter in which they are."""
+
 Value: TypeAlias = Any
 """None, bool, int of 64 bits, float, str, bytes, or a list: a tag, then what the tag asks for.
 Every list inside a value is again such a tagged list."""
@@ -95,7 +100,7 @@ class Cell(msgspec.Struct, frozen=True, array_like=True, tag="cell"):
 
 
 class Function(msgspec.Struct, frozen=True, array_like=True, tag="function"):
-    """A function; `namespace` is -1 for code of a library, which runs in the globals of its own module."""
+    """A function; `namespace` is OF_LIBRARY, or NOWHERE, or the number of one."""
 
     code: int
     namespace: int

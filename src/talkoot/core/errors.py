@@ -21,6 +21,7 @@
         DiskFull
         PortInUse
         NoSandbox
+      InternalError           the hub's own fault; nothing was changed
       TaskFailed              a task ended without a usable answer; raised where the answer is asked for
         TaskRaised            the task's own exception; has its remote traceback
         TaskKilled            a limit ended it, or it ended its process
@@ -180,6 +181,20 @@ class NoSandbox(Unavailable):
     code = "no_sandbox"
 
 
+class InternalError(TalkootError):
+    """The hub failed at a request. What it was stands in its own log, and is nobody else's business."""
+
+    code = "internal"
+
+    def __init__(
+        self,
+        message: str = "the hub failed at this request; nothing was changed",
+        *,
+        hint: str = "its own log says why: tell its operator",
+    ) -> None:
+        super().__init__(message, hint=hint)
+
+
 class TaskFailed(TalkootError):
     """A task ended without a usable answer."""
 
@@ -226,7 +241,7 @@ class JobCancelled(TaskFailed):
 
 
 def _tree(cls: type[TalkootError]) -> dict[str, type[TalkootError]]:
-    found = {cls.code: cls}
+    found = {cls.code: cls} if "code" in vars(cls) else {}  # a class without a code of its own never travels
     for sub in cls.__subclasses__():
         found |= _tree(sub)
     return found

@@ -68,6 +68,14 @@ MAX_RESIGNED_REQUESTS: Final = 2
 MAX_WRITE_QUEUE: Final = 4_096
 """Commands that wait for the hub's writer; the next one is answered `busy`."""
 GROUP_COMMIT_COMMANDS: Final = 128
+MAX_WAITING_READS: Final = 4_096
+"""Questions that wait for a reader of the hub's database; the next one is answered `busy`."""
+MAX_JOURNAL_BYTES: Final = 64 * MIB
+"""Beyond it the hub folds its database's write-ahead log in: with a long one, every later command is slower."""
+MAX_BODY_BYTES_IN_FLIGHT: Final = 256 * MIB
+"""Bodies of requests that the hub holds in memory at one time; the next one is answered `busy`."""
+MAX_BODY_READ_S: Final = 60.0
+"""How long the body of a request may take to arrive."""
 MAX_LONG_POLL_S: Final = 25.0
 MAX_NONCES_PER_EPOCH: Final = 500_000
 REQUEST_EPOCH_S: Final = 300.0

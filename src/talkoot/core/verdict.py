@@ -123,7 +123,7 @@ def _ladder(answers: Sequence[Given], copies: int, pool: Pool, same: Same) -> Fi
     referees = [a for a in answers if a.purpose is Purpose.REFEREE]
     if referees:
         return _refereed(answers, referees, same)
-    originals = [a for a in answers if a.purpose is not Purpose.RERUN]
+    originals = [a for a in answers if a.purpose is not Purpose.RERUN] or list(answers)
     reruns = {a.node: a for a in answers if a.purpose is Purpose.RERUN}
     canonical = originals[0].attempt
     askable = [a.node for a in originals if a.node not in reruns and a.node in pool.present]

@@ -59,6 +59,7 @@ class Parked:
     manifests: frozenset[bytes]
     deliver: Callable[[Exchanged], None]
     """Called after the commit that has something for it; from the engine's thread."""
+    channel: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,11 +193,13 @@ class Engine:
 
     # Long polls.
 
-    def park(self, node: int, want: int, manifests: frozenset[bytes], deliver: Callable[[Exchanged], None]) -> int:
+    def park(
+        self, node: int, want: int, manifests: frozenset[bytes], deliver: Callable[[Exchanged], None], channel: int = 0
+    ) -> int:
         """Let a node wait for work or cancels; returns a number for `unpark`."""
         number = self._next_park
         self._next_park += 1
-        self.parked[number] = Parked(node, want, manifests, deliver)
+        self.parked[number] = Parked(node, want, manifests, deliver, channel)
         return number
 
     def unpark(self, number: int) -> bool:
@@ -225,7 +228,7 @@ class Engine:
         if state != "present":
             return Exchanged((), (), (), "")
         tx = self._tx()
-        leases = grant.grant(tx, parked.node, parked.want, parked.manifests)
+        leases = grant.grant(tx, parked.node, parked.want, parked.manifests, parked.channel)
         if tx.events:
             self._finish("grant", tx)
             transactions.append(tx)

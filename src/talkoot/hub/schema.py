@@ -7,6 +7,7 @@ are a fold of it (FOLDED, rebuilt and compared by a test), and content addressed
 import sqlite3
 from pathlib import Path
 from typing import Final
+from urllib.parse import quote
 
 from talkoot.core.errors import Conflict
 
@@ -198,6 +199,7 @@ MIGRATIONS: Final[tuple[str, ...]] = (
         state TEXT NOT NULL,
         live INTEGER NOT NULL
     );
+    CREATE INDEX granted_leases ON leases (node) WHERE state = 'granted';
     CREATE TABLE tallies (
         node INTEGER PRIMARY KEY,
         answered INTEGER NOT NULL DEFAULT 0,
@@ -232,7 +234,7 @@ FOLDED: Final = (
 
 def connect(path: Path | str, *, read_only: bool = False) -> sqlite3.Connection:
     """A connection with the settings that durability rests on: WAL, synchronous=FULL, foreign keys."""
-    target = f"file:{path}?mode=ro" if read_only else str(path)
+    target = f"file:{quote(str(path))}?mode=ro" if read_only else str(path)
     connection = sqlite3.connect(
         target, uri=read_only, isolation_level=None, check_same_thread=False, cached_statements=512, timeout=30
     )

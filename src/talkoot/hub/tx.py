@@ -36,6 +36,8 @@ class Memory:
     """Node -> monotonic time of its last exchange."""
     granted: dict[int, float] = field(default_factory=dict)
     """Attempt -> monotonic time of its lease."""
+    channels: dict[int, int] = field(default_factory=dict)
+    """Lease -> channel of the exchange it was granted on."""
     durations: dict[int, float] = field(default_factory=dict)
     """Job -> moving average of seconds from lease to answer."""
     cancels: dict[int, set[int]] = field(default_factory=dict)

@@ -19,11 +19,11 @@ Behaviour = Callable[[Any, m.LeaseItem], Any]
 CLASS = NumericClass("x86_64", "glibc 2.36", "3.11", "x86-64-v3", "Haswell 1")
 
 
-class Killed(Exception):  # noqa: N818
+class Killed(Exception):
     """The task exceeded a limit."""
 
 
-class Refused(Exception):  # noqa: N818
+class Refused(Exception):
     """The node would not run it."""
 
 
@@ -56,6 +56,8 @@ class ScriptedNode:
         self.held: list[tuple[bytes, m.LeaseItem]] = []
         self.accepted: list[int] = []
         self.goodbye = ""
+        self.lose_reply = False
+        """The next reply of the hub is lost on its way."""
         self._outbox: list[tuple[Receipt, m.AnswerData]] = []
         lending = m.Lending(hub.engine.hub, self.owner.public, name)
         signed = self.key.sign(Kind.LENDING, msgspec.msgpack.encode(lending))
@@ -68,6 +70,7 @@ class ScriptedNode:
         self.boot = self.hub.random.randbytes(8)
         self.held.clear()
         self._outbox.clear()
+        self._leases: set[int] = set()
         self._described = False
 
     def do_all(self) -> None:
@@ -86,16 +89,21 @@ class ScriptedNode:
             batch = self.key.sign(Kind.RECEIPTS, msgspec.msgpack.encode(statement))
         description = None if self._described else self.description
         answers = tuple(answer for _, answer in self._outbox)
-        request = m.Exchange(self.boot, description, batch, receipts, answers, handed_back, want, 0)
+        known = tuple(self._leases)
+        request = m.Exchange(self.boot, description, batch, receipts, answers, handed_back, want, 0, leases=known)
         reply = self.hub.exchange(self.key, request)
         if reply.describe:
             self._described = False
             return self.talk(want, handed_back=handed_back)
+        if self.lose_reply:
+            self.lose_reply = False
+            return reply
         self._described = True
         self._outbox = [(r, a) for r, a in self._outbox if r.attempt not in reply.accepted]
         self.accepted += reply.accepted
         self.held = [(j, i) for j, i in self.held if i.attempt not in reply.cancels]
         self.held += [(lease.job, item) for lease in reply.leases for item in lease.items]
+        self._leases.update(lease.lease for lease in reply.leases)
         self.goodbye = reply.goodbye
         return reply
 

@@ -49,6 +49,8 @@ class Hello(msgspec.Struct, frozen=True):
     name: str
     epoch: bytes
     version: str
+    price_microcredits: int = 0
+    """What a core-second costs here; 0 when it is not said."""
 
 
 class ErrorReply(msgspec.Struct, frozen=True):

@@ -228,6 +228,11 @@ class Exchange(_Message, frozen=True):
     jobs: tuple[bytes, ...] = ()
     """Jobs whose manifest it holds, so that the reply need not repeat it."""
     checkpoint_size: int = 0
+    channel: int = 0
+    """A node may have two exchanges out at a time, one on each channel. A lease whose reply was lost is sent again on
+    the channel it was granted on, which is how the hub tells lost from on its way."""
+    leases: tuple[int, ...] = ()
+    """Leases it knows of and has not reported in full."""
 
 
 class LeaseItem(_Message, frozen=True):

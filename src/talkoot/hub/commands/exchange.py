@@ -2,8 +2,8 @@
 
 import hashlib
 
+from talkoot.core import codec, ids, limits
 from talkoot.core import events as ev
-from talkoot.core import ids, limits
 from talkoot.core.errors import BadInput, BadSignature, TooLarge
 from talkoot.core.lifecycle import SETTLED_TASKS, AttemptEvent, AttemptState, TaskState
 from talkoot.core.types import Outcome, Receipt
@@ -12,7 +12,7 @@ from talkoot.crypto.signed import Kind, verify
 from talkoot.hub.commands import grant, presence, settle
 from talkoot.hub.commands.people import node_of
 from talkoot.hub.tx import Tx
-from talkoot.wire.messages import AnswerData, Exchange, Exchanged, Lease, ReceiptBatch
+from talkoot.wire.messages import AnswerData, Exchange, Exchanged, ReceiptBatch
 from talkoot.wire.parse import parse
 
 BLOCKED = "convicted"
@@ -51,6 +51,7 @@ def _check_receipt(receipt: Receipt, answer: AnswerData, hub: bytes) -> None:
     if len(receipt.reason) > limits.MAX_NOTE_BYTES or receipt.core_ms < 0 or receipt.memory_bytes < 0:
         raise BadInput(f"the receipt of attempt {receipt.attempt} states what cannot be")
     if receipt.outcome in (Outcome.ANSWERED, Outcome.RAISED):
+        codec.validate(answer.answer)
         digest = hashlib.sha256(answer.answer).digest()
         if len(answer.salt) != _SALT_BYTES or receipt.commitment != ids.answer_commitment(answer.salt, digest):
             raise BadSignature(f"the answer of attempt {receipt.attempt} is not the one its receipt commits to")
@@ -65,9 +66,11 @@ def exchange(tx: Tx, key: bytes, request: Exchange) -> tuple[Exchanged, int]:
     presence.hand_back(tx, node, request.handed_back)
     if state == BLOCKED:
         return Exchanged((), (), (*accepted, *request.handed_back), "", GOODBYE), node
-    leases: tuple[Lease, ...] = ()
-    if request.want:
-        leases = grant.grant(tx, node, min(request.want, limits.MAX_ATTEMPTS_PER_EXCHANGE), frozenset(request.jobs))
+    manifests = frozenset(request.jobs)
+    leases = grant.again(tx, node, request.channel, frozenset(request.leases), manifests)
+    want = min(request.want, limits.MAX_ATTEMPTS_PER_EXCHANGE) - sum(len(lease.items) for lease in leases)
+    if want > 0:
+        leases += grant.grant(tx, node, want, manifests, request.channel)
     cancels = tuple(sorted(tx.memory.cancels.pop(node, ())))
     return Exchanged(leases, cancels, (*accepted, *request.handed_back), ""), node
 

@@ -1,6 +1,7 @@
 """Handing out leases: which attempts a node gets, over all jobs, and stragglers again at the tail."""
 
 from collections import defaultdict
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import msgspec
@@ -21,7 +22,29 @@ _LOOK_AHEAD = 4
 """Rows of the queue looked at for each attempt wanted, because some may not go to this node."""
 
 
-def grant(tx: Tx, node: int, want: int, held_manifests: frozenset[bytes]) -> tuple[Lease, ...]:
+def again(tx: Tx, node: int, channel: int, known: frozenset[int], held_manifests: frozenset[bytes]) -> tuple[Lease, ...]:
+    """Leases whose reply was lost: granted on this channel (or before the hub's restart), and unknown to the node."""
+    lost = [
+        (lease, job)
+        for lease, job in tx.all("SELECT id, job FROM leases WHERE node = ? AND state = 'granted'", node)
+        if lease not in known and tx.memory.channels.get(lease, channel) == channel
+    ]
+    leases: list[Lease] = []
+    for lease, job in lost:
+        (job_id,) = tx.one("SELECT id FROM jobs WHERE no = ?", job)
+        items = tx.all("SELECT id, idx, purpose FROM attempts WHERE lease = ? AND state = 'leased' ORDER BY id", lease)
+        leases.append(_lease(tx, lease, job, job_id, items, held_manifests))
+    return tuple(leases)
+
+
+def _lease(
+    tx: Tx, lease: int, job: int, job_id: bytes, items: Sequence[tuple[int, int, str]], held: frozenset[bytes]
+) -> Lease:
+    manifest = None if job_id in held else _signed_manifest(tx, job)
+    return Lease(lease, job_id, manifest, tuple(_item(tx, job, a, i, Purpose(p)) for a, i, p in items))
+
+
+def grant(tx: Tx, node: int, want: int, held_manifests: frozenset[bytes], channel: int) -> tuple[Lease, ...]:
     """Lease up to `want` attempts to the node, from the job that was served longest ago onwards."""
     offer = offer_of(tx.one(f"SELECT {NODE_COLUMNS} FROM nodes WHERE no = ?", node))  # noqa: S608
     leases: list[Lease] = []
@@ -36,6 +59,8 @@ def grant(tx: Tx, node: int, want: int, held_manifests: frozenset[bytes]) -> tup
             break
         taken = _grant_from(tx, offer, row, left, held_manifests, leases)
         left -= taken
+    for lease in leases:
+        tx.memory.channels[lease.lease] = channel
     return tuple(leases)
 
 
@@ -60,8 +85,7 @@ def _grant_from(tx: Tx, offer: Offer, row: Any, want: int, held_manifests: froze
     tx.memory.served[job] = max(tx.memory.served.values(), default=0) + 1
     for attempt, _, _ in items:
         tx.memory.granted[attempt] = tx.now
-    manifest_sent = None if job_id in held_manifests else _signed_manifest(tx, job)
-    leases.append(Lease(lease, job_id, manifest_sent, tuple(_item(tx, job, *item) for item in items)))
+    leases.append(_lease(tx, lease, job, job_id, items, held_manifests))
     tx.jobs_touched.add(job)
     return len(items) * need.limits.cpus
 

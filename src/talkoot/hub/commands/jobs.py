@@ -138,7 +138,7 @@ def _add_task(tx: Tx, job: int, manifest: Manifest, place: int, item: Item) -> b
     """Add one task; True when its answer was remembered."""
     if len(item.arguments) > limits.MAX_ARGUMENTS_BYTES:
         raise TooLarge(f"the arguments of task {item.index} have {len(item.arguments):,} bytes; at most 1 MiB")
-    if not 0 <= item.index < 2**40 or (item.position is None) != manifest.pure:
+    if not 0 <= item.index < 2**32 or (item.position is None) != manifest.pure:
         raise BadInput(f"task {item.index}: an index is a number from 0, and a position stands unless the job is pure")
     if len(item.inputs) > limits.MAX_INPUTS_PER_TASK:
         raise TooLarge(f"task {item.index} takes {len(item.inputs)} answers; at most {limits.MAX_INPUTS_PER_TASK}")

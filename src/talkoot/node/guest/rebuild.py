@@ -13,7 +13,7 @@ from typing import Any
 from talkoot.core import carrier
 from talkoot.core.carrier import Carrier
 from talkoot.node.guest import rebuild_codes, rebuild_mutable
-from talkoot.node.guest.rebuild_modules import LocalModules
+from talkoot.node.guest.rebuild_modules import LocalModules, unambiguous
 from talkoot.node.guest.rebuild_objects import Builder
 
 _RECURSION_LIMIT = 20_000
@@ -36,7 +36,7 @@ class Loaded:
         self._codes = rebuild_codes.make(program)
         self._numbers = {id(code): number for number, code in enumerate(self._codes.values())}
         self._modules: LocalModules | None = None
-        self._classes: dict[str, type] = {}
+        self._classes: list[type] = []
         self.mutable = rebuild_mutable.is_mutable(program, self._codes.values())
 
     def build(self) -> Callable[..., Any]:
@@ -44,8 +44,7 @@ class Loaded:
 
         Raises ProgramError, and whatever the program's own modules and constructors raise.
         """
-        if self._modules is not None:
-            self._modules.remove()
+        self.close()
         self._modules = modules = LocalModules(self._program.modules, self._codes)
         modules.install()
         limit = sys.getrecursionlimit()
@@ -55,14 +54,23 @@ class Loaded:
             function = builder.run()
         finally:
             sys.setrecursionlimit(limit)
-        self._classes = builder.classes
+        self._classes = list(builder.classes)
         return function
+
+    def close(self) -> None:
+        """Take the program's modules out of the process again. What was built keeps working, but imports no more."""
+        if self._modules is not None:
+            self._modules.remove()
+            self._modules = None
 
     @property
     def classes(self) -> dict[str, type]:
-        """Dataclasses, enums and named tuples of the latest build, by qualified name: to write answers by."""
-        local = {} if self._modules is None else self._modules.classes()
-        return {**local, **self._classes}
+        """Dataclasses, enums and named tuples of the latest build, by qualified name: to read arguments by.
+
+        A name that two classes share stands for neither.
+        """
+        local = () if self._modules is None else self._modules.classes()
+        return unambiguous([*self._classes, *local])
 
     def frames_of(self, trace: TracebackType | None) -> list[tuple[int, int]]:
         """The frames of a traceback that are the program's own: number of the code, offset of the instruction."""

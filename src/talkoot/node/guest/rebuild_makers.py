@@ -33,7 +33,7 @@ def type_variable(kind: type, name: str, how: dict[str, Any]) -> Any:
 
 def new_type(name: str, supertype: Any) -> Any:
     """A `typing.NewType`."""
-    made: Any = typing.NewType("made", supertype)
+    made: Any = getattr(typing, "NewType")(name, supertype)  # noqa: B009 - mypy takes the call for a declaration
     made.__qualname__, made.__name__ = name, name.rpartition(".")[2]
     return made
 

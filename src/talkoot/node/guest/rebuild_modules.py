@@ -4,7 +4,7 @@ import dataclasses
 import enum
 import importlib.machinery
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from types import CodeType, ModuleType
 from typing import Any
 
@@ -41,14 +41,12 @@ class LocalModules:
             sys.modules.pop(name, None)
         sys.modules.update(self._replaced)
 
-    def classes(self) -> dict[str, type]:
+    def classes(self) -> Iterator[type]:
         """Dataclasses, enums and named tuples of the modules imported so far."""
-        found: dict[str, type] = {}
         for name in self._modules:
             for thing in vars(sys.modules[name]).values() if name in sys.modules else ():
                 if isinstance(thing, type) and thing.__module__ == name and is_record(thing):
-                    found.setdefault(thing.__qualname__, thing)
-        return found
+                    yield thing
 
     def find_spec(
         self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
@@ -70,6 +68,14 @@ class LocalModules:
 
     def _tops(self) -> set[str]:
         return {name.partition(".")[0] for name in self._modules}
+
+
+def unambiguous(classes: Iterable[type]) -> dict[str, type]:
+    """Classes by qualified name; a name that two of them share stands for neither."""
+    found: dict[str, type | None] = {}
+    for cls in classes:
+        found[cls.__qualname__] = cls if found.setdefault(cls.__qualname__, cls) is cls else None
+    return {name: cls for name, cls in found.items() if cls is not None}
 
 
 def is_record(cls: Any) -> bool:

@@ -21,8 +21,10 @@ _FIXED_MAKERS: Final = (
 _FIXED_CLASSES: Final = (
     [carrier.NAME, "dataclasses", "Field"],
     [carrier.NAME, "dataclasses", "_DataclassParams"],
+    [carrier.NAME, "dataclasses", "InitVar"],
 )
 _FIXED_ATTRIBUTES: Final = frozenset({"__dataclass_fields__", "__annotations__", "__slots__", "__match_args__"})
+_FIXED_MARKS: Final = frozenset({"__wrapped__", "__isabstractmethod__"})
 _RUNNING: Final = "repr_running"
 """What `reprlib.recursive_repr` remembers while it runs; a dataclass has one."""
 
@@ -34,7 +36,7 @@ def is_mutable(program: Carrier, codes: Iterable[CodeType]) -> bool:
     if any(bytecode.scan(code).rebinds for code in codes):
         return True
     passing = _passing_cells(program.objects)
-    return any(_has_state(r) for n, r in enumerate(program.objects) if n not in passing)
+    return any(_has_state(r, program.objects) for n, r in enumerate(program.objects) if n not in passing)
 
 
 def _passing_cells(objects: list[Object]) -> set[int]:
@@ -47,19 +49,22 @@ def _passing_cells(objects: list[Object]) -> set[int]:
     return cells
 
 
-def _has_state(record: Object) -> bool:
+def _has_state(record: Object, objects: list[Object]) -> bool:
     match record:
         case carrier.Code() | carrier.LibraryCode():
             return False
         case carrier.Instance():
-            fixed_class = bool(record.arguments) and record.arguments[0] in _FIXED_CLASSES
-            return record.maker not in _FIXED_MAKERS and not fixed_class
+            if record.maker in _FIXED_MAKERS or (record.arguments and record.arguments[0] in _FIXED_CLASSES):
+                return False
+            if record.state or not _is_named_tuple(record, objects):
+                return True
+            values = record.arguments
         case carrier.Cell():
             values = record.content
         case carrier.Namespace():
             values = [v for _, v in record.entries]
         case carrier.Function():
-            if any(name != "__wrapped__" for name, _ in record.attributes):
+            if any(name not in _FIXED_MARKS for name, _ in record.attributes):
                 return True
             values = [*record.defaults, *(v for _, v in record.keyword_defaults)]
         case carrier.EnumClass():
@@ -67,6 +72,11 @@ def _has_state(record: Object) -> bool:
         case carrier.Class() | carrier.NamedTupleClass():
             values = [v for name, v in record.attributes if name not in _FIXED_ATTRIBUTES]
     return any(_holds_state(value) for value in values)
+
+
+def _is_named_tuple(record: carrier.Instance, objects: list[Object]) -> bool:
+    cls = list(carrier.references(record.arguments[0])) if record.arguments else []
+    return len(cls) == 1 and 0 <= cls[0] < len(objects) and isinstance(objects[cls[0]], carrier.NamedTupleClass)
 
 
 def _holds_state(value: Value) -> bool:

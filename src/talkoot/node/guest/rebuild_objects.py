@@ -8,7 +8,7 @@ may use all the rest.
 import builtins
 import importlib
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from types import CellType, CodeType, FunctionType, MethodType, ModuleType
 from typing import Any
@@ -30,7 +30,7 @@ class Builder:
         self._modules = modules
         self._made: dict[int, Any] = dict(codes)
         self._open: set[int] = set()
-        self.classes: dict[str, type] = {}
+        self._met: dict[type, None] = {}
 
     def run(self) -> Callable[..., Any]:
         """The callable, with everything it stands on in place."""
@@ -45,6 +45,11 @@ class Builder:
         if not callable(function):
             raise ProgramError("the program is malformed: what it holds cannot be called")
         return function  # type: ignore[no-any-return]
+
+    @property
+    def classes(self) -> Iterator[type]:
+        """Dataclasses, enums and named tuples that were met."""
+        return (cls for cls in self._met if is_record(cls))
 
     def make(self, number: int) -> Any:
         """The object of a number; it may still be empty."""
@@ -68,7 +73,7 @@ class Builder:
                 return tuple([self.value(item) for item in items])
             case [carrier.LIST, *items]:
                 return [self.value(item) for item in items]
-            case [carrier.DICT, *items]:
+            case [carrier.DICT, *items] if len(items) % 2 == 0:
                 return {self.value(k): self.value(v) for k, v in zip(items[::2], items[1::2], strict=True)}
             case [carrier.SET, *items]:
                 return {self.value(item) for item in items}
@@ -96,13 +101,12 @@ class Builder:
                 return getattr(rebuild_makers, name)
         try:
             return scalar(form)
-        except NotImplementedError:
+        except (NotImplementedError, ValueError):
             raise ProgramError(f"the program is malformed: {str(form)[:80]} is not a value") from None
 
     def note(self, cls: type) -> None:
         """Remember a class that an answer may have instances of."""
-        if is_record(cls):
-            self.classes.setdefault(cls.__qualname__, cls)
+        self._met.setdefault(cls)
 
     def names(self, pairs: list[tuple[str, Value]]) -> dict[str, Any]:
         """Names with what their forms stand for."""
@@ -152,6 +156,8 @@ class Builder:
         cells = [self.make(number) for number in record.closure]
         if record.namespace >= 0:
             space = self.make(record.namespace)
+        elif record.namespace == carrier.NOWHERE:
+            space = {"__builtins__": builtins, "__name__": carrier.MODULE_NAME}
         else:
             library = self._program.objects[record.code]
             assert isinstance(library, carrier.LibraryCode)

@@ -5,9 +5,11 @@ and unused; they follow from the node's pid, so that two nodes of one machine do
 """
 
 import os
-import threading
+from collections import deque
 from pathlib import Path
 from typing import Final
+
+from talkoot.core.errors import Busy
 
 _CELLS: Final = 256
 _BASES: Final = ((0x70000000, 0xFF000), (40_000, 64))
@@ -18,8 +20,8 @@ class Accounts:
     """The uids of one node."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._taken: set[int] = set()
+        # Longest unused first: what a cell left may still be dying, and would count against the next one's cap.
+        self._free = deque(range(_CELLS))
         self.first = _first_uid() if os.geteuid() == 0 else None
 
     @property
@@ -31,16 +33,15 @@ class Accounts:
         """A uid that no other cell has; None where cells run under the node's own."""
         if self.first is None:
             return None
-        with self._lock:
-            slot = next(n for n in range(_CELLS) if n not in self._taken)
-            self._taken.add(slot)
-        return self.first + slot
+        try:
+            return self.first + self._free.popleft()
+        except IndexError:
+            raise Busy(f"all {_CELLS} cells of this node are in use", hint="Close one first.") from None
 
     def give_back(self, uid: int | None) -> None:
         """The cell has ended."""
         if uid is not None and self.first is not None:
-            with self._lock:
-                self._taken.discard(uid - self.first)
+            self._free.append(uid - self.first)
 
 
 def _first_uid() -> int | None:

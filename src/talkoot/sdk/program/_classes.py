@@ -12,35 +12,35 @@ from talkoot.core.carrier import Value
 from talkoot.sdk.program import _values
 from talkoot.sdk.program._functions import attribute
 from talkoot.sdk.program._origin import by_name, origin_of
-from talkoot.sdk.program._records import is_namedtuple, is_record
+from talkoot.sdk.program._records import is_namedtuple
 from talkoot.sdk.program._refusal import CannotSendError
+from talkoot.sdk.program._words import words
 
 if TYPE_CHECKING:
     from talkoot.sdk.program._walker import Walker
 
 _EARLY: Final = ("__slots__", "__orig_bases__")
-_SKIPPED: Final = frozenset(
+_SKIPPED: Final = words(
     "__module__ __qualname__ __dict__ __weakref__ _abc_impl __slotnames__ __firstlineno__ __static_attributes__"
-    " __slots__ __orig_bases__ __annotations_cache__".split()  # noqa: SIM905
+    " __slots__ __orig_bases__ __annotations_cache__"
 )
 """Told elsewhere in the record, decided by the layout of the source, or put there by use (copyreg, abc)."""
-_ENUM_OWN: Final = frozenset(
+_ENUM_OWN: Final = words(
     "_member_names_ _member_map_ _value2member_map_ _unhashable_values_ _unhashable_values_map_ _hashable_values_"
     " _member_type_ _value_repr_ _use_args_ _new_member_ __new_member__ __new__ _flag_mask_ _all_bits_ _inverted_"
-    " _singles_mask_ _boundary_ _generate_next_value_ __members__ __set_name__".split()  # noqa: SIM905
+    " _singles_mask_ _boundary_ _generate_next_value_ __members__ __set_name__"
 )
 _MEMBER_OWN: Final = frozenset({"_value_", "_name_", "__objclass__", "_sort_order_", "name", "value"})
-_NAMEDTUPLE_OWN: Final = frozenset(
+_NAMEDTUPLE_OWN: Final = words(
     "__slots__ _fields _field_defaults __new__ _make _replace __replace__ __repr__ _asdict __getnewargs__"
-    " __match_args__ _field_types".split()  # noqa: SIM905
+    " __match_args__ _field_types"
 )
 _PLAIN_METACLASSES: Final = frozenset({"type", "ABCMeta", "_ProtocolMeta", "_TypedDictMeta", "EnumType"})
 
 
 def value(walker: "Walker", cls: type) -> Value:
     """A class by name, or the number of its record."""
-    if is_record(cls):
-        walker.classes.setdefault(cls.__qualname__, cls)
+    walker.note(cls)
     named = _named(cls)
     if named is not None:
         return walker.name(*named)

@@ -10,12 +10,13 @@ from talkoot.core import bytecode, carrier
 from talkoot.core.carrier import Value
 from talkoot.sdk.program import _values
 from talkoot.sdk.program._origin import by_name, origin_of
+from talkoot.sdk.program._words import words
 
 if TYPE_CHECKING:
-    from talkoot.sdk.program._walker import Space, Walker
+    from talkoot.sdk.program._walker import Walker
 
-_MODULE_DUNDERS: Final = frozenset(
-    "__name__ __qualname__ __module__ __file__ __spec__ __loader__ __package__ __path__ __cached__ __builtins__".split()  # noqa: SIM905
+_MODULE_DUNDERS: Final = words(
+    "__name__ __qualname__ __module__ __file__ __spec__ __loader__ __package__ __path__ __cached__ __builtins__"
 )
 """They differ between a program that is run, imported or executed, so no program may depend on them."""
 _SINGLE_DISPATCH: Final = functools.singledispatch(len).__code__  # type: ignore[attr-defined]
@@ -58,10 +59,11 @@ def function(walker: "Walker", function: FunctionType) -> carrier.Function | car
     live = function.__code__
     located = _locate(walker, function)
     if located is None:
-        code_number, (space_number, space) = walker.ref(live), walker.space(function.__globals__)
-        _read_globals(walker, live, space)
+        code_number, space_number = walker.ref(live), carrier.NOWHERE
+        if _read_globals(walker, live, function.__globals__):
+            space_number, _ = walker.space(function.__globals__)
     else:
-        code_number, space_number = walker.ref(located), -1
+        code_number, space_number = walker.ref(located), carrier.OF_LIBRARY
     return carrier.Function(
         code_number,
         space_number,
@@ -107,15 +109,18 @@ def cell(walker: "Walker", live: CellType) -> carrier.Cell:
     return carrier.Cell([walker.value(content)])
 
 
-def _read_globals(walker: "Walker", code: CodeType, space: "Space") -> None:
-    """Add to the namespace what the code and all code nested in it read and import."""
+def _read_globals(walker: "Walker", code: CodeType, live: dict[str, Any]) -> bool:
+    """Add to the namespace what the code and all code nested in it read and import; whether that is anything."""
     scan = bytecode.scan(code)
+    used = scan.rebinds or bool(scan.imports)
     for name, *chain in scan.reads:
-        if name in _MODULE_DUNDERS or name not in space.live:
+        if name in _MODULE_DUNDERS or name not in live:
             continue
-        thing = space.live[name]
+        thing = live[name]
         if name == "__doc__" and type(thing) is not str:
             continue
+        used = True
+        _, space = walker.space(live)
         label = f"globals[{name!r}]"
         if name not in space.entries:
             space.entries[name] = walker.value(thing, label)
@@ -123,14 +128,19 @@ def _read_globals(walker: "Walker", code: CodeType, space: "Space") -> None:
             with walker.step(label):
                 walker.modules.attributes(thing, tuple(chain))
     if scan.imports:
-        package = _package(space.live)
-        if any(statement.level for statement in scan.imports):
-            space.package = package
-        for statement in scan.imports:
-            walker.modules.imported(statement, package)
+        _read_imports(walker, scan.imports, live)
     for const in code.co_consts:
         if isinstance(const, CodeType):
-            _read_globals(walker, const, space)
+            used |= _read_globals(walker, const, live)
+    return used
+
+
+def _read_imports(walker: "Walker", imports: tuple[bytecode.Import, ...], live: dict[str, Any]) -> None:
+    package = _package(live)
+    if any(statement.level for statement in imports):
+        walker.space(live)[1].package = package
+    for statement in imports:
+        walker.modules.imported(statement, package)
 
 
 def _package(live: dict[str, Any]) -> str:
@@ -183,7 +193,7 @@ def _locate(walker: "Walker", function: FunctionType) -> Located | None:
     loaded = sys.modules.get(module) if isinstance(module, str) else None
     if loaded is None or vars(loaded) is not function.__globals__ or not by_name(origin_of(loaded.__name__)):
         return None
-    start, _, nested = function.__code__.co_qualname.partition(".<locals>")
+    start = function.__code__.co_qualname.partition(".<locals>")[0]
     top = _code_of(attribute(loaded.__name__, start))
     if top is None:
         return None

@@ -16,13 +16,14 @@ from talkoot.sdk.program import _refusal
 from talkoot.sdk.program._functions import attribute
 from talkoot.sdk.program._origin import by_name, origin_of
 from talkoot.sdk.program._refusal import CannotSendError
+from talkoot.sdk.program._words import words
 
 if TYPE_CHECKING:
     from talkoot.sdk.program._walker import Walker
 
 _LRU: Final = type(functools.lru_cache(len))
 _TYPE_VARIABLES: Final = (typing.TypeVar, typing.ParamSpec, typing.TypeVarTuple)
-_IMMUTABLE: Final = frozenset(
+_IMMUTABLE: Final = words(
     "builtins.range builtins.slice re.Pattern datetime.date datetime.time datetime.datetime datetime.timedelta"
     " datetime.timezone decimal.Decimal fractions.Fraction uuid.UUID pathlib.PosixPath pathlib.PurePosixPath"
     " pathlib.WindowsPath pathlib.PureWindowsPath pathlib._local.PosixPath pathlib._local.PurePosixPath"
@@ -31,7 +32,7 @@ _IMMUTABLE: Final = frozenset(
     " builtins.classmethod_descriptor builtins.getset_descriptor builtins.member_descriptor"
     " builtins.builtin_function_or_method typing._GenericAlias typing._UnionGenericAlias typing._LiteralGenericAlias"
     " typing._CallableGenericAlias typing._AnnotatedAlias typing._UnpackGenericAlias typing._ConcatenateGenericAlias"
-    " collections.abc._CallableGenericAlias builtins.mappingproxy".split()  # noqa: SIM905
+    " collections.abc._CallableGenericAlias builtins.mappingproxy"
 )
 """Types whose instances are written where they stand: caches decide which of them are one object, not the program."""
 
@@ -73,7 +74,7 @@ def describe(walker: "Walker", thing: Any) -> Instance:
     parts = _reduced(walker, thing)
     if isinstance(parts, list):
         return Instance([carrier.HELPER, "named"], parts[1:], [], [], [], [])
-    made, arguments, state, items, pairs, setter = [*parts, *[None] * (6 - len(parts))]
+    made, arguments, state, items, pairs, setter = parts + (None,) * (6 - len(parts))
     return Instance(
         walker.value(made, "maker"),
         [walker.value(a, _argument_label(made, n)) for n, a in enumerate(arguments)],
@@ -123,8 +124,9 @@ def _lru_parameters(cached: Any) -> tuple[Any, Any]:
 
 def _lru_extra(cached: Any) -> dict[str, Any]:
     """Attributes beside those that wrapping copies again."""
-    own = {"__wrapped__", "cache_parameters"}
-    return {n: v for n, v in cached.__dict__.items() if n not in own}
+    own, wrapped = {"__wrapped__", "cache_parameters", "__module__"}, cached.__wrapped__
+    copied = {n for n in functools.WRAPPER_ASSIGNMENTS if cached.__dict__.get(n) == getattr(wrapped, n, None)}
+    return {n: v for n, v in cached.__dict__.items() if n not in own | copied}
 
 
 def _type_variable(variable: Any) -> dict[str, Any]:
@@ -140,6 +142,8 @@ def _state(walker: "Walker", state: Any) -> Value:
     if type(state) is dict:
         form: list[Value] = [carrier.DICT]
         for name, thing in state.items():
+            if name == "__module__":
+                continue  # put there by functools.update_wrapper: it differs between run and imported
             form += [walker.value(name), walker.value(thing, f".{name}")]
         return form
     if type(state) is tuple and len(state) == 2 and all(part is None or type(part) is dict for part in state):
@@ -173,20 +177,19 @@ def _global(walker: "Walker", thing: Any, name: str) -> list[Value]:
     """What calls itself a global: searched for in its own module, then in the package of its type."""
     cls = type(thing).__module__
     for module in (getattr(thing, "__module__", None), cls, cls.partition(".")[0]):
-        if isinstance(module, str) and by_name(origin_of(module)) and attribute(module, name) is thing:
+        if isinstance(module, str) and _is_found(module, name, thing):
             return list(walker.name(module, name))
     for module in sorted(sys.modules, key=lambda m: (m.count("."), m)):
-        if attribute(module, name) is thing and by_name(origin_of(module)):
+        if _is_found(module, name, thing):
             return list(walker.name(module, name))
     raise _refusal.unknown(thing)
 
 
 def _named(walker: "Walker", thing: Any) -> Value | None:
     """The form by name of what a module of the node's environment made and keeps."""
-    module, qualname = getattr(thing, "__module__", None), getattr(thing, "__qualname__", None)
-    if isinstance(module, str) and isinstance(qualname, str) and "<" not in qualname:
-        if by_name(origin_of(module)) and attribute(module, qualname) is thing:
-            return walker.name(module, qualname)
+    module, name = getattr(thing, "__module__", None), getattr(thing, "__qualname__", None)
+    if isinstance(module, str) and isinstance(name, str) and _is_found(module, name, thing):
+        return walker.name(module, name)
     home = type(thing).__module__
     if home == "builtins" or not isinstance(home, str) or not by_name(origin_of(home)):
         return None
@@ -194,6 +197,10 @@ def _named(walker: "Walker", thing: Any) -> Value | None:
         if found is thing:
             return walker.name(home, name)
     return None
+
+
+def _is_found(module: str, name: str, thing: Any) -> bool:
+    return by_name(origin_of(module)) and attribute(module, name) is thing
 
 
 def _member(walker: "Walker", member: enum.Enum) -> Value:

@@ -8,7 +8,6 @@ from talkoot.core.bytecode import Import
 from talkoot.core.carrier import Value
 from talkoot.sdk.program import _origin
 from talkoot.sdk.program._origin import Origin, by_name, origin_of
-from talkoot.sdk.program._records import is_record
 from talkoot.sdk.program._refusal import CannotSendError
 
 if TYPE_CHECKING:
@@ -130,8 +129,8 @@ class Modules:
 
     def _note_classes(self, name: str) -> None:
         for value in vars(_origin.loaded(name)).values() if _origin.loaded(name) is not None else ():
-            if isinstance(value, type) and value.__module__ == name and is_record(value):
-                self._walker.classes.setdefault(value.__qualname__, value)
+            if isinstance(value, type) and value.__module__ == name:
+                self._walker.note(value)
 
 
 def _top(value: Any) -> str:

@@ -8,7 +8,8 @@ import types
 import weakref
 from typing import Final
 
-from talkoot.core.errors import ProgramError
+from talkoot.core import limits
+from talkoot.core.errors import BadInput, ProgramError, TooLarge
 
 _INSIDE: Final = "Make it inside the function, so that each task has its own."
 _HINTS: Final[tuple[tuple[tuple[type, ...], str], ...]] = (
@@ -39,8 +40,25 @@ class CannotSendError(Exception):
         self.reason = reason
         self.hint = hint
 
-    def at(self, path: str) -> ProgramError:
+    def at(self, path: str) -> BadInput:
+        """The error for the caller."""
         return ProgramError(f"{path}: {self.reason}", hint=self.hint)
+
+
+class TooLargeToSendError(CannotSendError):
+    """One thing that alone, or with the rest of the program, is beyond the limit."""
+
+    def __init__(self, largest: int, total: int | None = None) -> None:
+        whole = f"the program is {total:,} bytes" if total is not None else "the program is too large"
+        super().__init__(whole, "Pass it to the function as an argument instead.")
+        self.largest = largest
+
+    def at(self, path: str) -> BadInput:
+        return TooLarge(
+            f"{self.reason}, and the limit is {limits.MAX_PROGRAM_BYTES:,} bytes;"
+            f" largest in it is {path} ({self.largest:,} bytes)",
+            hint=self.hint,
+        )
 
 
 def type_name(cls: type) -> str:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from talkoot.core import carrier, codec, limits
 from talkoot.core.carrier import Value
-from talkoot.sdk.program._refusal import CannotSendError
+from talkoot.sdk.program._refusal import CannotSendError, TooLargeToSendError
 
 if TYPE_CHECKING:
     from talkoot.sdk.program._walker import Walker
@@ -75,23 +75,23 @@ def _text(thing: str) -> Value:
 
 def _sized(thing: bytes) -> bytes:
     if len(thing) > limits.MAX_PROGRAM_BYTES:
-        raise CannotSendError(f"{len(thing):,} bytes are more than a program may have", "Pass it as an argument instead.")
+        raise TooLargeToSendError(len(thing))
     return thing
 
 
 def _sequence(walker: "Walker", thing: Any, tag: int) -> Value:
-    kinds = set(map(type, thing))
-    if (
-        kinds == {int}
-        and min(thing) >= -(2**63)
-        and max(thing) < 2**64
-        or kinds == {float}
-        and not any(map(math.isnan, thing))
-        or kinds == {str}
-        and all(map(str.isascii, thing))
-    ):
+    if _are_plain(thing, set(map(type, thing))):
         return [tag, *thing]
     return [tag, *(walker.value(item, f"[{at}]") for at, item in enumerate(thing))]
+
+
+def _are_plain(thing: Any, kinds: set[type]) -> bool:
+    """Whether all items are scalars of one kind that stand for themselves, so that none need be looked at alone."""
+    if kinds == {int}:
+        return bool(min(thing) >= -(2**63) and max(thing) < 2**64)
+    if kinds == {float}:
+        return not any(map(math.isnan, thing))
+    return kinds == {str} and all(map(str.isascii, thing))
 
 
 def _dict(walker: "Walker", thing: dict[Any, Any]) -> Value:
@@ -128,8 +128,6 @@ def _array(walker: "Walker", thing: Any) -> Value:
     if numpy is None or type(thing) is not numpy.ndarray or thing.dtype.hasobject:
         return NOT_SIMPLE
     if thing.nbytes > limits.MAX_PROGRAM_BYTES:
-        raise CannotSendError(
-            f"an array of {thing.nbytes:,} bytes is more than a program may have", "Pass it as an argument instead."
-        )
+        raise TooLargeToSendError(thing.nbytes)
     walker.need("numpy")
     return [carrier.ARRAY, codec.encode(thing)]

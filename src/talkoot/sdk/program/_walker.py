@@ -13,12 +13,12 @@ from typing import Any, Final
 
 from talkoot.core import carrier, limits
 from talkoot.core.carrier import Object, Value
-from talkoot.core.errors import TalkootError, TooLarge
 from talkoot.sdk.program import _classes, _functions, _instances, _values
 from talkoot.sdk.program._functions import Located
 from talkoot.sdk.program._modules import Modules
 from talkoot.sdk.program._origin import Origin, origin_of
-from talkoot.sdk.program._refusal import CannotSendError
+from talkoot.sdk.program._records import is_record
+from talkoot.sdk.program._refusal import CannotSendError, TooLargeToSendError
 
 PYTHON: Final = f"{sys.version_info.major}.{sys.version_info.minor}"
 _MAX_LABEL_CHARS: Final = 60
@@ -42,7 +42,7 @@ class Walker:
         self.live: list[object] = []
         self.codes: list[CodeType] = []
         self.needs: dict[str, str] = {}
-        self.classes: dict[str, type] = {}
+        self._classes: dict[str, type | None] = {}
         self.modules = Modules(self)
         self.located: dict[int, Located] = {}
         self.labels: list[str] = []
@@ -102,6 +102,17 @@ class Walker:
         """A reference to what a module of the node's environment has under a name."""
         self.need(module)
         return [carrier.NAME, module, qualname]
+
+    def note(self, cls: type) -> None:
+        """Remember a record class; a qualified name that two of them share stands for neither."""
+        if is_record(cls):
+            name = cls.__qualname__
+            self._classes[name] = cls if self._classes.setdefault(name, cls) is cls else None
+
+    @property
+    def classes(self) -> dict[str, type]:
+        """The dataclasses, enums and named tuples met, by qualified name."""
+        return {name: cls for name, cls in self._classes.items() if cls is not None}
 
     def need(self, module: str) -> None:
         """Note that the program refers to a module; installed ones must be in the node's environment."""
@@ -199,7 +210,7 @@ class Walker:
             self._current, self.labels = number, []
             raise CannotSendError("it is needed to make itself", "Break the cycle between the objects.")
 
-    def _too_large(self, records: list[Object], size: int) -> TalkootError:
+    def _too_large(self, records: list[Object], size: int) -> CannotSendError:
         """Name what is largest in the carrier, and say what to do."""
         parts: list[tuple[int, int, str]] = []
         for number, record in enumerate(records):
@@ -209,13 +220,4 @@ class Walker:
                 parts.append((len(carrier.encode_value(record)), number, ""))
         largest, number, label = max(parts)
         self._current, self.labels = number, [label] if label else []
-        return too_large(self.path(), largest, size)
-
-
-def too_large(path: str, largest: int, size: int) -> TooLarge:
-    """The error for a program, or one thing in it, beyond the limit."""
-    return TooLarge(
-        f"the program is {size:,} bytes, and the limit is {limits.MAX_PROGRAM_BYTES:,}; largest in it is {path}"
-        f" ({largest:,} bytes)",
-        hint="Pass it to the function as an argument instead.",
-    )
+        return TooLargeToSendError(largest, size)

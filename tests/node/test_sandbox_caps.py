@@ -1,0 +1,209 @@
+"""What no task can use up, on every rung that works here; and after each, an honest task still runs."""
+
+import os
+import secrets
+import time
+from dataclasses import dataclass
+
+import msgspec
+import pytest
+
+from talkoot.core import codec
+from talkoot.core.errors import NoSandbox, ProgramError
+from talkoot.core.limits import MAX_NOTE_BYTES
+from talkoot.core.types import Outcome, Rung
+
+RUNGS = [Rung.BWRAP, Rung.NAMESPACES, Rung.LANDLOCK]
+MIB = 2**20
+
+
+@pytest.fixture(params=RUNGS)
+def rung(request, lab):
+    lab.need(request.param)
+    return request.param
+
+
+@dataclass
+class Glutton:
+    name: str
+    args: tuple
+    reasons: set[str]
+    time_s: float = 20.0
+
+
+GLUTTONS = [
+    Glutton("fork_bomb", (), {"processes"}),
+    Glutton("thread_bomb", (), {"processes"}),
+    Glutton("memory_hog", (4 << 30,), {"memory"}),
+    Glutton("memory_of_children", (6, 60 * MIB), {"memory"}),
+    Glutton("fills_disk", (64 * MIB,), {"scratch"}),
+    Glutton("fills_disk_unnamed", (64 * MIB,), {"scratch"}),
+    Glutton("many_files", (2_000,), {"scratch"}),
+    Glutton("endless", (), {"time"}, 0.3),
+    Glutton("ignores_signals", (), {"time"}, 0.3),
+    Glutton("returns", (64 * MIB,), {"answer_too_large"}),
+    Glutton("returns", (1 << 30,), {"memory", "answer_too_large"}),
+    Glutton("exits", (3,), {"crashed"}),
+    Glutton("exits", (0,), {"crashed"}),
+    Glutton("crashes", (), {"crashed"}),
+    Glutton("babbles", (), {"crashed"}),
+]
+
+
+@pytest.mark.parametrize("glutton", GLUTTONS, ids=lambda g: f"{g.name}{g.args or ''}")
+def test_a_task_beyond_its_caps_is_killed_and_named(lab, rung, glutton):
+    run = lab.run(rung, glutton.name, *glutton.args, time_s=glutton.time_s)
+    assert run.outcome is Outcome.KILLED, run
+    assert run.reason.partition(":")[0] in glutton.reasons, run
+    assert lab.value(rung, "double", 1) == 2
+    assert lab.run(rung, "about").outcome is Outcome.ANSWERED
+
+
+def test_output_without_end_is_counted_and_cut(lab, rung):
+    run = lab.run(rung, "prints", 200 * MIB)
+    assert run.outcome is Outcome.ANSWERED
+    assert run.note.stdout.endswith(b"the end\n")
+    assert b"bytes left out" in run.note.stdout
+    assert len(msgspec.msgpack.encode(run.note)) <= MAX_NOTE_BYTES
+
+
+def test_the_longest_note_is_within_its_limit(lab, rung):
+    run = lab.run(rung, "raises", "\U0001f40d" * 10_000)
+    assert run.outcome is Outcome.RAISED
+    assert len(msgspec.msgpack.encode(run.note)) <= MAX_NOTE_BYTES
+
+
+def test_a_daemon_left_behind_dies_with_its_task(lab, rung):
+    name = f"tk-{secrets.token_hex(5)}"
+    assert lab.run(rung, "leaves_daemon", name).outcome is Outcome.ANSWERED
+    _gone(name)
+    assert lab.value(rung, "double", 1) == 2
+
+
+def _gone(name, patience_s=5.0):
+    until = time.monotonic() + patience_s
+    while name in _names() and time.monotonic() < until:
+        time.sleep(0.01)
+    assert name not in _names()
+
+
+def _names():
+    found = set()
+    for pid in os.listdir("/proc"):
+        try:
+            with open(f"/proc/{pid}/stat") as file:
+                before, _, after = file.read().rpartition(")")
+        except OSError:
+            continue
+        if after.split()[0] != "Z":
+            found.add(before.partition("(")[2])
+    return found
+
+
+def test_a_thread_left_behind_ends_the_cell_but_not_the_answer(lab, rung):
+    cell = lab.open(rung)
+    run = cell.run(codec.encode((("leaves_thread",), {})), 1, time_s=5)
+    assert (run.outcome, cell.alive) == (Outcome.ANSWERED, False)
+    with pytest.raises(NoSandbox):
+        cell.run(codec.encode((("double", 1), {})), 1, time_s=5)
+
+
+def test_a_child_that_comes_back_from_fork_answers_nothing(lab, rung):
+    assert lab.value(rung, "forks_and_comes_back") == 1
+    assert lab.value(rung, "double", 1) == 2
+
+
+def test_a_forged_reply_is_only_the_jobs_own_answer(lab, rung):
+    run = lab.run(rung, "forges", b"\x92\xa6loaded\xa0")
+    assert (run.outcome, run.reason.partition(":")[0]) == (Outcome.KILLED, "crashed")
+    assert lab.value(rung, "double", 1) == 2
+
+
+def test_a_tree_deeper_than_any_stack_is_removed(lab, rung):
+    run = lab.run(rung, "deep_tree", 150)
+    assert run.outcome is Outcome.ANSWERED
+    assert lab.value(rung, "about")["files"] == []
+
+
+@pytest.mark.parametrize(
+    ("name", "args", "kind"),
+    [("raises", ("why",), "ValueError"), ("leaves", (3,), "SystemExit"), ("unknown", (), "CodecError")],
+)
+def test_what_a_task_raises_is_an_answer(lab, rung, name, args, kind):
+    run = lab.run(rung, name, *args)
+    assert run.outcome is Outcome.RAISED
+    assert codec.decode(run.answer)["type"] == kind
+    if name == "raises":
+        assert run.note.message == "why"
+        assert 'raise ValueError(message)' in run.note.traceback
+
+
+def test_the_same_seed_draws_the_same_whatever_ran_before(lab, rung):
+    first = lab.value(rung, "draws", 3, seed=7)
+    assert lab.value(rung, "draws", 5, seed=8)[:3] != first
+    assert lab.value(rung, "draws", 3, seed=7) == first
+
+
+def test_numpy_is_seeded_also_where_the_task_imports_it_first(lab, rung):
+    numpy = pytest.importorskip("numpy")
+    packages = os.path.dirname(os.path.dirname(numpy.__file__))
+    from pathlib import Path
+
+    from talkoot.core.types import TaskLimits
+    from talkoot.node.sandbox import CellSpec
+
+    from talkoot.core import carrier
+    import shutil
+
+    environment = lab.folder / "numpy-environment"
+    if not environment.exists():
+        environment.mkdir()
+        for name in ("numpy", "numpy.libs"):
+            shutil.copytree(Path(packages) / name, environment / name, copy_function=os.link if os.geteuid() == 0 else shutil.copy, ignore=shutil.ignore_patterns("tests", "*.pyi"))
+        shutil.copy(lab.environment / "attacks.py", environment)
+        os.chmod(environment, 0o755)
+    cell = lab.sandbox.open(CellSpec(TaskLimits(), environment, blas_core="Haswell"), rung=rung)
+    cell.load(_program())
+    arguments = codec.encode((("numpy_draws", 3), {}))
+    cold = cell.run(arguments, 7, time_s=30)
+    warm = cell.run(arguments, 7, time_s=30)
+    cell.close()
+    assert cold.outcome is Outcome.ANSWERED, cold
+    assert cold.answer == warm.answer
+
+
+def _program():
+    import sys
+
+    from talkoot.core import carrier
+
+    python = f"{sys.version_info.major}.{sys.version_info.minor}"
+    return carrier.encode(carrier.Carrier(carrier.FORMAT, python, [carrier.NAME, "attacks", "run"], [], [], []))
+
+
+def test_the_hash_seed_is_the_specifications(lab, rung):
+    answers = []
+    for seed in (1, 1, 2):
+        cell = lab.open(rung, hash_seed=seed)
+        answers.append(cell.run(codec.encode((("hashed", "x"), {})), 1, time_s=5).answer)
+        cell.close()
+    assert answers[0] == answers[1] != answers[2]
+
+
+def test_a_program_that_cannot_be_built_says_why(lab, rung):
+    cell = lab.open(rung)
+    with pytest.raises(ProgramError):
+        cell.load(b"not a program")
+    cell.close()
+
+
+def test_kill_from_another_thread_ends_a_run(lab, rung):
+    import threading
+
+    cell = lab.open(rung)
+    timer = threading.Timer(0.1, cell.kill, ["time: the owner wants the device back"])
+    timer.start()
+    run = cell.run(codec.encode((("endless",), {})), 1, time_s=20)
+    timer.join()
+    assert (run.outcome, run.reason) == (Outcome.KILLED, "time: the owner wants the device back")
+    assert not cell.alive
