@@ -135,7 +135,7 @@ def test_what_a_task_raises_is_an_answer(lab, rung, name, args, kind):
     assert codec.decode(run.answer)["type"] == kind
     if name == "raises":
         assert run.note.message == "why"
-        assert 'raise ValueError(message)' in run.note.traceback
+        assert "raise ValueError(message)" in run.note.traceback
 
 
 def test_the_same_seed_draws_the_same_whatever_ran_before(lab, rung):
@@ -147,19 +147,22 @@ def test_the_same_seed_draws_the_same_whatever_ran_before(lab, rung):
 def test_numpy_is_seeded_also_where_the_task_imports_it_first(lab, rung):
     numpy = pytest.importorskip("numpy")
     packages = os.path.dirname(os.path.dirname(numpy.__file__))
+    import shutil
     from pathlib import Path
 
     from talkoot.core.types import TaskLimits
     from talkoot.node.sandbox import CellSpec
 
-    from talkoot.core import carrier
-    import shutil
-
     environment = lab.folder / "numpy-environment"
     if not environment.exists():
         environment.mkdir()
         for name in ("numpy", "numpy.libs"):
-            shutil.copytree(Path(packages) / name, environment / name, copy_function=os.link if os.geteuid() == 0 else shutil.copy, ignore=shutil.ignore_patterns("tests", "*.pyi"))
+            shutil.copytree(
+                Path(packages) / name,
+                environment / name,
+                copy_function=os.link if os.geteuid() == 0 else shutil.copy,
+                ignore=shutil.ignore_patterns("tests", "*.pyi"),
+            )
         shutil.copy(lab.environment / "attacks.py", environment)
         os.chmod(environment, 0o755)
     cell = lab.sandbox.open(CellSpec(TaskLimits(), environment, blas_core="Haswell"), rung=rung)

@@ -146,3 +146,22 @@ def test_the_scratch_of_another_cell_is_out_of_reach(lab, rung):
         assert lab.value(rung, "files", [f"{path}/x" for path in scratch if path != own]) == []
     finally:
         other.close()
+
+
+def test_the_same_attacks_succeed_where_there_is_no_sandbox(lab, secret):
+    """Otherwise the tests above would show nothing."""
+    lab.environment.joinpath("attacks.py").stat()
+    path = str(lab.folder / "bare.socket")
+    with socket.create_server(("127.0.0.1", 0)) as tcp, socket.socket(socket.AF_UNIX) as named:
+        named.bind(path)
+        named.listen()
+        found = lab.value(Rung.NONE, "network", tcp.getsockname()[1], "nobody", path)
+    assert {"tcp", "udp", "unix path", "netlink"} <= set(found)
+    assert secret in lab.value(Rung.NONE, "files", [secret])
+    with subprocess.Popen([sys.executable, "-S", "-c", "input()"], stdin=subprocess.PIPE) as other:
+        assert {"environ", "signal", "affinity", "nice"} <= set(lab.value(Rung.NONE, "processes", other.pid))
+        other.communicate(b"\n")
+    assert {"dumpable", "memfd", "inotify"} <= set(lab.value(Rung.NONE, "kernel"))
+    copy = lab.folder / "to be written"
+    copy.write_text("x")
+    assert len(lab.value(Rung.NONE, "writes", [str(copy)])) > 3

@@ -39,7 +39,7 @@ def test_everything_holds_for_a_node_that_is_an_ordinary_user(lab):
     command = [interpreter.folder / interpreter.executable, "-m", "pytest", "-x", "-p", "no:cacheprovider"]
     try:
         done = subprocess.run(
-            [*command, "--durations=8","-rs","-v", f"--rootdir={HERE.parent.parent}", *FILES],
+            [*command, "--durations=8", "-rs", "-v", f"--rootdir={HERE.parent.parent}", *FILES],
             env=environment,
             cwd=folder,
             user=UID,

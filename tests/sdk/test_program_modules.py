@@ -27,7 +27,6 @@ loaded = rebuild.load(sys.stdin.buffer.read())
 print(repr(loaded.build()()))
 print(repr(loaded.build()()))
 print(loaded.mutable, sorted(loaded.classes))
-print(any("site-packages" in (getattr(m, "__file__", None) or "") for n, m in sys.modules.items() if "msgspec" not in n))
 """
 
 
@@ -80,15 +79,15 @@ def test_local_package_with_relative_and_circular_imports(project):
     assert shipped(program) == ["shapes", "shapes.area", "shapes.base", "shapes.names", "tools"]
     assert "Unit" in program.classes
     expected = "(6, Unit(n=1), 'n', 12, 1)"
-    assert in_guest(program) == [expected, expected, "True ['Unit']", "False"]
+    assert in_guest(program) == [expected, expected, "True ['Unit']"]
 
 
 def test_modules_imported_in_the_body_are_shipped_and_submodules_reached_as_attributes(project):
     project("shapes/__init__.py", "", **LIBRARY)
     text = (
         "import shapes.area\nimport json, xml.dom.minidom\nfrom shapes import base as b\n"
-        "def f():\n    import tools as t\n    from shapes import names, nothing_there_ if False else names\n"
-    ).replace(", nothing_there_ if False else names", "")
+        "def f():\n    import tools as t\n    from shapes import names\n"
+    )
     text += "    x = xml.dom.minidom.parseString('<a/>').documentElement.tagName\n"
     text += "    return shapes.area.area(1)[0], t.double(1), names.NAME, b.SCALE, x, json.dumps(1)\n"
     program = walk(project("main_program.py", text).f)
@@ -99,13 +98,8 @@ def test_modules_imported_in_the_body_are_shipped_and_submodules_reached_as_attr
 
 def test_relative_import_in_a_body_of_a_package(project):
     project("shapes/__init__.py", "", **LIBRARY)
-    main = project(
-        "shapes/inner/__init__.py",
-        "",
-        **{
-            "shapes/inner/deep.py": "def f():\n    from ..base import SCALE\n    from .. import names\n    return SCALE, names.NAME"
-        },
-    )
+    text = "def f():\n    from ..base import SCALE\n    from .. import names\n    return SCALE, names.NAME"
+    main = project("shapes/inner/__init__.py", "", **{"shapes/inner/deep.py": text})
     deep = importlib.import_module(main.__name__ + ".deep")
     program = walk(deep.f)
     assert shipped(program) == ["shapes", "shapes.base", "shapes.names"]
@@ -120,11 +114,7 @@ def test_a_package_without_init(project):
 
 
 def test_functions_imported_from_a_local_module_travel_alone(project):
-    project(
-        "tool.py",
-        "import missing_elsewhere_ if False else json\n".replace("missing_elsewhere_ if False else ", "")
-        + "K = 2\nJUNK = open\ndef g(x):\n    return x * K\n",
-    )
+    project("tool.py", "K = 2\nLOCK = __import__('threading').Lock()\ndef g(x):\n    return x * K\n")
     main = project("main_program.py", "from tool import g\nK = 9\ndef f():\n    return g(3), K\n")
     program = walk(main.f)
     assert shipped(program) == []
@@ -132,7 +122,8 @@ def test_functions_imported_from_a_local_module_travel_alone(project):
 
 
 def test_what_the_walk_did_not_see_is_not_there(project):
-    source = "A = 1\ndef f():\n    try:\n        return eval('A')\n    except NameError as e:\n        return str(e), 'A' in globals()\n"
+    source = "A = 1\ndef f():\n    try:\n        return eval('A')\n"
+    source += "    except NameError as e:\n        return str(e), 'A' in globals()\n"
     program = walk(project("main_program.py", source).f)
     assert in_guest(program)[0] == "(\"name 'A' is not defined\", False)"
 

@@ -52,7 +52,7 @@ MEMBER: Final = 19  # class of an enum, name of the member
 HELPER: Final = 20  # a name of HELPERS
 
 HELPERS: Final = frozenset(
-    {"lru_cache", "cached_property", "type_variable", "new_type", "single_dispatch", "logger", "named"}
+    {"lru_cache", "cached_property", "dispatch_method", "type_variable", "new_type", "single_dispatch", "logger", "named"}
 )
 """Makers that the guest has itself, for objects that Python cannot make in one call."""
 

@@ -41,6 +41,11 @@ class Checkpoint(NamedTuple):
     root: bytes
 
 
+def log_origin(hub: bytes) -> str:
+    """The name of a hub's log in its checkpoints."""
+    return "talkoot/" + ids.key_text(hub).removeprefix("did:key:")
+
+
 def sign_checkpoint(key: SigningKey, checkpoint: Checkpoint) -> str:
     """The checkpoint as a signed note. Raises BadInput for one that could not be read back."""
     text = _text(checkpoint)

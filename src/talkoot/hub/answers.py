@@ -109,12 +109,11 @@ class JobBells:
         self._bells: dict[bytes, set[asyncio.Event]] = {}
 
     @contextmanager
-    def of(self, job: bytes) -> Iterator[asyncio.Event]:
-        """An event that is set at every commit that touches the job."""
-        bell = asyncio.Event()
+    def hung(self, job: bytes, bell: asyncio.Event) -> Iterator[None]:
+        """Set the event at every commit that touches the job."""
         self._bells.setdefault(job, set()).add(bell)
         try:
-            yield bell
+            yield
         finally:
             others = self._bells[job]
             others.discard(bell)
@@ -132,5 +131,3 @@ def as_reply(page: Page) -> Answers:
     """The page as it is sent; it must have its progress."""
     assert page.progress is not None, "a page that is sent says where the job is"
     return Answers(page.answers, page.cursor, page.progress)
-
-

@@ -20,10 +20,10 @@ from talkoot.core import events as ev
 from talkoot.core import ids
 from talkoot.core.errors import Conflict, DiskFull, TalkootError
 from talkoot.core.ids import PublicKey
-from talkoot.crypto.checkpoint import Checkpoint, sign_checkpoint
+from talkoot.crypto.checkpoint import Checkpoint, log_origin, sign_checkpoint
 from talkoot.crypto.keys import SigningKey
 from talkoot.hub import schema
-from talkoot.hub.commands import grant, people, presence, settle
+from talkoot.hub.commands import conviction, grant, people, presence, settle
 from talkoot.hub.fold import Fold
 from talkoot.hub.log import Log, SqliteLog
 from talkoot.hub.tx import Memory, Settings, Tx
@@ -178,6 +178,7 @@ class Engine:
 
     def _finish(self, kind: str, tx: Tx) -> None:
         """Settle what the command left open, and write its entry."""
+        conviction.carry_out(tx)
         if not tx.events:
             return
         tx.flush()
@@ -253,7 +254,7 @@ class Engine:
     @property
     def origin(self) -> str:
         """The name of the log in its checkpoints."""
-        return "talkoot/" + ids.key_text(self.hub).removeprefix("did:key:")
+        return log_origin(self.hub)
 
 
 def rebuild(log: Log, path: Path | str) -> sqlite3.Connection:

@@ -294,7 +294,7 @@ class Fold:
         ).fetchone()
         urgency = 0 if purpose in URGENT else 1
         self.db.execute(
-            "INSERT INTO queue VALUES (?, ?, ?, ?, ?, ?, ?)", (job, holder, urgency, index, number, purpose, node)
+            "INSERT INTO queue VALUES (?, ?, ?, ?, ?, ?, ?)", (job, index, number, holder, urgency, purpose, node)
         )
 
     def _unwanted(self, position: int, e: ev.Unwanted) -> None:
@@ -311,11 +311,12 @@ class Fold:
                 "SELECT state, first_owner FROM tasks WHERE job = ? AND idx = ?", (e.job, index)
             ).fetchone()
             new = after(TASK, TaskState(state), TaskEvent.LEASED)
-            self.db.execute(
-                "DELETE FROM queue WHERE (job, holder, urgency, idx, no) IN (SELECT job, holder, urgency, idx, no"
-                " FROM queue WHERE job = ? AND idx = ? AND purpose = ? AND node IN (0, ?) ORDER BY node DESC, no LIMIT 1)",
+            (number,) = self.db.execute(
+                "SELECT no FROM queue WHERE job = ? AND idx = ? AND purpose = ? AND node IN (0, ?)"
+                " ORDER BY node DESC, no LIMIT 1",
                 (e.job, index, purpose, e.node),
-            )
+            ).fetchone()
+            self.db.execute("DELETE FROM queue WHERE job = ? AND idx = ? AND no = ?", (e.job, index, number))
             self.db.execute(
                 "INSERT INTO attempts (id, job, idx, node, owner, lease, purpose, state, reserved, granted)"
                 " VALUES (?, ?, ?, ?, ?, ?, ?, 'leased', ?, ?)",

@@ -43,21 +43,18 @@ class Poll:
         self._key = key
         self._request = request
         self._wait_s = wait_s
-        self._delivery: asyncio.Future[Exchanged] = asyncio.get_running_loop().create_future()
+        self._number = 0
+        self.delivery: asyncio.Future[Exchanged] = asyncio.get_running_loop().create_future()
+        """Gets what the node has waited for."""
 
     def command(self) -> Command:
         """The exchange as a command."""
         batch = self._request.batch
         return Command("exchange", self._run, encode_signed(batch) if batch is not None else b"")
 
-    @property
-    def delivery(self) -> asyncio.Future[Exchanged]:
-        """Gets what the node has waited for."""
-        return self._delivery
-
-    def give_up(self, turn: Turn) -> None:
+    def give_up(self) -> None:
         """Nobody waits any more, or not longer: the delivery gets what has come meanwhile, or nothing."""
-        self._polls.writer.errand(lambda: self._unpark(turn.parked))
+        self._polls.writer.errand(lambda: self._unpark(self._number))
 
     def undelivered(self, turn: Turn, reply: Exchanged) -> None:
         """The node went away before this could be told: its cancels are told again. (Lost leases it asks for itself.)"""
@@ -81,6 +78,7 @@ class Poll:
         want = min(request.want, limits.MAX_ATTEMPTS_PER_EXCHANGE)
         number = self._polls.engine.park(node, want, frozenset(request.jobs), self._deliver, request.channel)
         self._polls.waits[node, request.channel] = (number, self._unpark)
+        self._number = number
         return number
 
     def _add_checkpoint(self, turn: Turn) -> None:
@@ -98,8 +96,8 @@ class Poll:
         self._polls.writer.tell(lambda: self._set(NOTHING))
 
     def _set(self, reply: Exchanged) -> None:
-        if not self._delivery.done():
-            self._delivery.set_result(reply)
+        if not self.delivery.done():
+            self.delivery.set_result(reply)
 
 
 class Polls:

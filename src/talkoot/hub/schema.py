@@ -158,15 +158,15 @@ MIGRATIONS: Final[tuple[str, ...]] = (
 
     CREATE TABLE queue (
         job INTEGER NOT NULL,
-        holder INTEGER NOT NULL,
-        urgency INTEGER NOT NULL,
         idx INTEGER NOT NULL,
         no INTEGER NOT NULL,
+        holder INTEGER NOT NULL,
+        urgency INTEGER NOT NULL,
         purpose TEXT NOT NULL,
         node INTEGER NOT NULL,
-        PRIMARY KEY (job, holder, urgency, idx, no)
+        PRIMARY KEY (job, idx, no)
     ) WITHOUT ROWID;
-    CREATE INDEX queue_of_a_task ON queue (job, idx);
+    CREATE INDEX queue_in_order ON queue (job, holder, urgency, idx, no);
     CREATE TABLE attempts (
         id INTEGER PRIMARY KEY,
         job INTEGER NOT NULL,

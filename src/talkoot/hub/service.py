@@ -4,10 +4,11 @@ Everything here belongs to the thread of the event loop, unless it says otherwis
 """
 
 import asyncio
+import contextlib
 import os
 import time
-from collections.abc import Awaitable, Callable
-from typing import Final, TypeVar
+from collections.abc import Callable, Coroutine
+from typing import Any, Final, Self, TypeVar
 
 from talkoot.core import limits
 from talkoot.core.errors import Busy
@@ -40,8 +41,8 @@ class Service:
         self.polls = Polls(engine, writer)
         self.bells = JobBells()
         self.epochs = Epochs(os.urandom(EPOCH_BYTES), time.monotonic(), draw=lambda: os.urandom(EPOCH_BYTES))
-        self.stopping = asyncio.Event()
-        self.waiting = 0
+        self.stopping = False
+        self.waiting: set[Patience] = set()
         """Long polls that are being kept."""
         self._known: set[bytes] = set()
         engine.on_commit.append(lambda jobs: writer.tell(lambda: self.bells.ring(jobs)))
@@ -66,18 +67,51 @@ class Service:
             self._known.add(key)
         return True
 
-    async def wait(self, news: Callable[[], Awaitable[object]], gone: asyncio.Future[None], timeout_s: float) -> None:
-        """Wait until there is news, the asker is gone, the hub stops, or the time is over.
+    def stop_waiting(self) -> None:
+        """Answer every long poll at once, and keep no further ones."""
+        self.stopping = True
+        for patience in self.waiting:
+            patience.wake.set()
 
-        Raises Busy when too many wait already.
-        """
-        if self.waiting >= limits.MAX_PARKED_REQUESTS:
+
+class Patience:
+    """One long poll being kept: `with Patience(service, gone) as patience: await patience.wait(seconds)`.
+
+    Raises Busy at the beginning when too many are kept already. `gone` ends when the asker is not there any more.
+    """
+
+    def __init__(self, service: Service, gone: Coroutine[Any, Any, None]) -> None:
+        self.wake = asyncio.Event()
+        """Set it when there is news; clear it before looking again."""
+        self._service = service
+        self._gone = gone
+
+    def __enter__(self) -> Self:
+        if len(self._service.waiting) >= limits.MAX_PARKED_REQUESTS:
+            self._gone.close()
             raise Busy(f"{limits.MAX_PARKED_REQUESTS} requests wait already", hint="try again in a moment")
-        self.waiting += 1
-        ends = [asyncio.ensure_future(news()), asyncio.ensure_future(self.stopping.wait())]
-        try:
-            await asyncio.wait([*ends, gone], timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            self.waiting -= 1
-            for end in ends:
-                end.cancel()
+        self._watch = asyncio.get_running_loop().create_task(self._gone)
+        self._watch.add_done_callback(lambda _: self.wake.set())
+        self._service.waiting.add(self)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._service.waiting.discard(self)
+        self._watch.cancel()
+
+    @property
+    def gone(self) -> bool:
+        """Whether the asker has gone away."""
+        return self._watch.done()
+
+    @property
+    def over(self) -> bool:
+        """Whether there is no sense in waiting any longer."""
+        return self.gone or self._service.stopping
+
+    async def wait(self, timeout_s: float) -> None:
+        """Until `wake` is set, the asker is gone, the hub stops, or the time is over."""
+        if not self.over:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(timeout_s):
+                    await self.wake.wait()

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from talkoot.core import limits, pricing
+from talkoot.core import ids, limits, pricing
 from talkoot.core.events import Event
 from talkoot.core.ids import PublicKey
 from talkoot.hub.fold import Fold
@@ -76,6 +76,8 @@ class Tx:
         self.will = will
         self.events: list[Event] = []
         self.jobs_touched: set[int] = set()
+        self.suspects: list[tuple[int, int, int, int]] = []
+        """(job, index, attempt, referee's attempt) of answers that a referee's finding proves wrong."""
         self.queue_touched = False
         self.after_commit: list[Callable[[], None]] = []
         self._fold = fold
@@ -93,6 +95,10 @@ class Tx:
     def manifest(self, job: int) -> Any:
         """The manifest of a job."""
         return self._fold.manifest(job)[1]
+
+    def job_text(self, job: int) -> str:
+        """How a job is written."""
+        return ids.job_text(self.one("SELECT id FROM jobs WHERE no = ?", job)[0])
 
     def one(self, sql: str, *values: object) -> Any:
         """The first row, or None."""

@@ -12,6 +12,7 @@ class Work:
     job: bytes
     item: LeaseItem
     cpus: int = 1
+    lease: int = 0
 
     @property
     def attempt(self) -> int:

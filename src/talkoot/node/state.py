@@ -8,7 +8,7 @@ every attempt that was leased ends in exactly one receipt or hand-back, or was c
 from collections import Counter, deque
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from talkoot.core import limits
 from talkoot.node.signals import (
@@ -46,6 +46,7 @@ MAX_ANSWER_BYTES_PER_EXCHANGE: Final = 16 * limits.MIB
 _SHORTEST_S: Final = 1e-4
 _WEIGHT: Final = 0.2
 _MAX_EARLY_CANCELS: Final = 4_096
+_MAX_SEEN_LEASES: Final = 16_384
 _MAX_KNOWN_JOBS: Final = 256
 _WARM_JOBS: Final = 2
 
@@ -77,6 +78,9 @@ class State:
         self._asked: dict[str, int] = {}
         """What the exchanges that are out want, by channel."""
         self._early_cancels: dict[int, None] = {}
+        self._leases: dict[int, int] = {}
+        """Attempt -> lease, of all that is held."""
+        self._seen_leases: dict[int, None] = {}
         self._done_bytes = 0
         self._usual_s: float | None = None
         self._job_s: dict[bytes, float] = {}
@@ -88,6 +92,10 @@ class State:
         queued = (work.attempt for work in self.queue)
         return (*queued, *self.running, *self.refusing, *self.done, *self.handed_back)
 
+    def leases(self) -> tuple[int, ...]:
+        """The leases of what it holds."""
+        return tuple(sorted(set(self._leases.values())))
+
     def jobs(self) -> frozenset[bytes]:
         """The jobs of what waits or runs."""
         return frozenset(self._queued) | {running.work.job for running in self.running.values()}
@@ -96,6 +104,7 @@ class State:
         """What must hold after every event; for tests."""
         held = self.held()
         assert len(held) == len(set(held)), "an attempt is in one place"
+        assert self._leases.keys() == set(held)
         busy = [slot for running in self.running.values() for slot in running.slots]
         assert len(busy) == len(set(busy))
         assert self._idle.isdisjoint(busy)
@@ -122,7 +131,7 @@ class State:
             case JobRefused(job, again):
                 self._refuse(job, again, out)
             case Lost():
-                self._take_from_queue({work.attempt for work in self.queue})
+                self._forget(frozenset(work.attempt for work in self.queue))
             case Ticked():
                 self._hand_back_excess(now)
             case Stopped():
@@ -135,23 +144,31 @@ class State:
     def _replied(self, reply: Replied, out: list[Instruction]) -> None:
         self._asked.pop(reply.channel, None)
         for attempt in reply.accepted:
-            self.handed_back.discard(attempt)
+            if attempt in self.handed_back:
+                self.handed_back.discard(attempt)
+                self._leases.pop(attempt, None)
             self._drop_done(attempt)
-        known = set(self.held())
-        for work in reply.leased:
-            if self._early_cancels.pop(work.attempt, 0) is None or work.attempt in known:
-                continue
+        for work in self._new(reply.leased):
+            self._leases[work.attempt] = work.lease
             if self.stopping:
                 self.handed_back.add(work.attempt)
-                continue
-            self.queue.append(work)
-            self._queued[work.job] += 1
+            else:
+                self.queue.append(work)
+                self._queued[work.job] += 1
         self._cancel(frozenset(reply.cancels), out)
+
+    def _new(self, leased: tuple[Work, ...]) -> list[Work]:
+        """What of it was not leased before: a lease comes twice when the hub could not know that it arrived."""
+        fresh = {work.lease for work in leased} - self._seen_leases.keys()
+        self._seen_leases |= dict.fromkeys(sorted(fresh))
+        _shorten(self._seen_leases, _MAX_SEEN_LEASES)
+        works = [work for work in leased if work.lease in fresh]
+        return [work for work in works if self._early_cancels.pop(work.attempt, 0) is not None]
 
     def _cancel(self, attempts: frozenset[int], out: list[Instruction]) -> None:
         if not attempts:
             return
-        gone = {work.attempt for work in self._take_from_queue(attempts)}
+        gone = self._forget(attempts)
         for attempt in attempts - gone:
             running = self.running.get(attempt)
             if running is not None:
@@ -159,8 +176,7 @@ class State:
             elif attempt not in self.done and attempt not in self.handed_back:
                 # Replies of two channels can overtake each other: the lease may still be on its way.
                 self._early_cancels[attempt] = None
-        while len(self._early_cancels) > _MAX_EARLY_CANCELS:
-            del self._early_cancels[next(iter(self._early_cancels))]
+        _shorten(self._early_cancels, _MAX_EARLY_CANCELS)
 
     def _kill(self, running: _Running, out: list[Instruction]) -> None:
         if not running.cancelled:
@@ -178,6 +194,7 @@ class State:
                 self._learn(running.work.job, took_s)
         unwanted = running is not None and running.cancelled and not self.stopping
         if unwanted:
+            self._leases.pop(attempt, None)
             return
         if report is None:
             self.handed_back.add(attempt)
@@ -191,13 +208,13 @@ class State:
         self._job_s[job] = known + _WEIGHT * (took_s - known)
         usual = took_s if self._usual_s is None else self._usual_s
         self._usual_s = usual + _WEIGHT * (took_s - usual)
-        while len(self._job_s) > _MAX_KNOWN_JOBS:
-            del self._job_s[next(iter(self._job_s))]
+        _shorten(self._job_s, _MAX_KNOWN_JOBS)
 
     def _drop_done(self, attempt: int) -> None:
         report = self.done.pop(attempt, None)
         if report is not None:
             self._done_bytes -= report.size_bytes
+            self._leases.pop(attempt, None)
 
     def _refuse(self, job: bytes, again: bool, out: list[Instruction]) -> None:
         works = self._take_from_queue({work.attempt for work in self.queue if work.job == job})
@@ -222,6 +239,13 @@ class State:
             self.queue = deque(work for work in self.queue if work.attempt not in wanted)
             self._queued -= Counter(work.job for work in taken)
         return taken
+
+    def _forget(self, attempts: frozenset[int]) -> frozenset[int]:
+        """Let go of those of them that wait; gives these."""
+        gone = frozenset(work.attempt for work in self._take_from_queue(attempts))
+        for attempt in gone:
+            self._leases.pop(attempt, None)
+        return gone
 
     def _dispatch(self, now: float, out: list[Instruction]) -> None:
         """Start from the head of the queue, so that a task of many CPUs gets its turn."""
@@ -290,10 +314,11 @@ class State:
 
     def poll_due(self) -> bool:
         """Whether a poll is to be parked: there is none, or the one there is was made when less was free."""
-        if self.stopping:
-            return False
+        polls = self._polls()
+        if self.stopping or not polls:
+            return not self.stopping
         # A report that is out, or due, asks for what is free itself.
-        return not self._asked or (REPORT not in self._asked and self._polls() == 1 and self._worth_another())
+        return polls == 1 and REPORT not in self._asked and self._worth_another()
 
     def _polls(self) -> int:
         return sum(channel != REPORT for channel in self._asked)
@@ -321,3 +346,9 @@ class State:
             self._asked[older] = 0
         want = self._asked[channel] = self.free()
         return Draft(want)
+
+
+def _shorten(known: dict[Any, Any], most: int) -> None:
+    """Forget what was put in first."""
+    while len(known) > most:
+        del known[next(iter(known))]

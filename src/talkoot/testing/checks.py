@@ -17,10 +17,11 @@ def assert_laws(hub: InProcessHub) -> None:
     assert not below, f"accounts below zero: {below}"
     twice = hub.rows("SELECT attempt FROM transfers WHERE reason = 'pay' GROUP BY attempt HAVING count(*) > 1")
     assert not twice, f"attempts paid twice: {twice}"
-    unpaid = hub.rows(
-        "SELECT attempt FROM transfers JOIN attempts ON attempts.id = attempt WHERE transfers.reason = 'pay' AND state <> 'accepted'"
+    wrong = hub.rows(
+        "SELECT attempt, amount FROM transfers JOIN attempts ON attempts.id = attempt JOIN jobs ON jobs.no = attempts.job"
+        " WHERE transfers.reason = 'pay' AND (attempts.state <> 'accepted' OR amount > min(core_ms * price / 1000, cap))"
     )
-    assert not unpaid, f"paid without being accepted: {unpaid}"
+    assert not wrong, f"paid without being accepted, or too much: {wrong}"
     _assert_counters(hub)
     with tempfile.TemporaryDirectory() as folder:
         rebuilt = rebuild(hub.engine.log, Path(folder) / "rebuilt.db")

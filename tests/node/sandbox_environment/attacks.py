@@ -3,6 +3,7 @@
 An attack returns the names of what was possible; nothing means that the sandbox held.
 """
 
+import contextlib
 import ctypes
 import os
 import random
@@ -62,7 +63,7 @@ def litters():
     os.environ["LEFT"] = "x"
     os.symlink("/", "a/root")
     print("left on stdout")
-    return None
+    return
 
 
 def reads(name):
@@ -191,11 +192,9 @@ def changes_mode(paths):
     """Success means nothing here: the caller looks whether the file changed."""
     for path in paths:
         for attempt in (lambda p: os.chmod(p, 0o777), lambda p: os.utime(p, (1, 1))):
-            try:
+            with contextlib.suppress(OSError):
                 attempt(path)
-            except OSError:
-                pass
-    return None
+    return
 
 
 def processes(node):
@@ -314,7 +313,7 @@ def memory_of_children(count, each):
             time.sleep(60)
             os._exit(len(held) and 0)
     time.sleep(30)
-    return None
+    return
 
 
 def fills_disk(total):
@@ -324,29 +323,25 @@ def fills_disk(total):
             for _ in range(4):
                 file.write(part)
     time.sleep(1)
-    return None
+    return
 
 
 def fills_disk_unnamed(total):
-    with open("gone", "wb") as file:
-        os.unlink("gone")
-        part = b"x" * (1 << 20)
-        files = [file]
-        for n in range(total >> 20):
-            if n % 4 == 3:
-                files.append(open(f"gone{n}", "wb"))
-                os.unlink(f"gone{n}")
-            files[-1].write(part)
-            files[-1].flush()
-        time.sleep(1)
-    return None
+    part = b"x" * (1 << 20)
+    for n in range(total >> 22):
+        fd = os.open(f"gone{n}", os.O_CREAT | os.O_WRONLY)
+        os.unlink(f"gone{n}")
+        for _ in range(4):
+            os.write(fd, part)
+    time.sleep(1)
+    return
 
 
 def many_files(count):
     for n in range(count):
         os.close(os.open(f"f{n}", os.O_CREAT | os.O_WRONLY))
     time.sleep(1)
-    return None
+    return
 
 
 def deep_tree(depth):
@@ -363,10 +358,8 @@ def endless():
 
 def ignores_signals():
     for number in range(1, 32):
-        try:
+        with contextlib.suppress(OSError, ValueError):
             signal.signal(number, signal.SIG_IGN)
-        except (OSError, ValueError):
-            pass
     while True:
         time.sleep(1)
 
@@ -394,30 +387,24 @@ def crashes():
 def babbles():
     """Write to every descriptor that there is."""
     for fd in range(3, 64):
-        try:
+        with contextlib.suppress(OSError):
             os.write(fd, b"\xff" * 64)
-        except OSError:
-            pass
     time.sleep(5)
 
 
 def forges(body):
     """Answer in the worker's place."""
     for fd in range(3, 64):
-        try:
+        with contextlib.suppress(OSError):
             os.write(fd, len(body).to_bytes(4, "little") + body)
-        except OSError:
-            pass
     time.sleep(5)
 
 
 def leaves_daemon(name):
     child = os.fork()
     if child == 0:
-        try:
+        with contextlib.suppress(OSError):
             os.setsid()
-        except OSError:
-            pass
         if os.fork() == 0:
             libc.prctl(15, name.encode(), 0, 0, 0)
             signal.signal(signal.SIGTERM, signal.SIG_IGN)
@@ -425,12 +412,12 @@ def leaves_daemon(name):
         os._exit(0)
     os.waitpid(child, 0)
     time.sleep(0.05)
-    return None
+    return
 
 
 def leaves_thread():
     threading.Thread(target=time.sleep, args=(60,), daemon=True).start()
-    return None
+    return
 
 
 def numpy_draws(n):

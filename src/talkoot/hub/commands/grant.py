@@ -11,7 +11,7 @@ from talkoot.core.limits import MAX_ATTEMPTS_PER_LEASE
 from talkoot.core.matching import Need, Offer, Place, job_obstacle, place_obstacle
 from talkoot.core.types import Purpose, Quorum
 from talkoot.crypto.signed import Signed
-from talkoot.hub.commands import settle
+from talkoot.hub.commands import follow
 from talkoot.hub.offers import NODE_COLUMNS, need_of, offer_of, owners_of, refusal
 from talkoot.hub.tx import Tx
 from talkoot.wire.messages import Lease, LeaseItem
@@ -191,7 +191,7 @@ def _item(tx: Tx, job: int, attempt: int, index: int, purpose: Purpose) -> Lease
     )
     inputs: tuple[bytes, ...] = ()
     if had_inputs:
-        digests = settle.input_digests(tx, job, index)
+        digests = follow.input_digests(tx, job, index)
         inputs = tuple(bytes(tx.one("SELECT data FROM blobs WHERE digest = ?", d)[0]) for d in digests)
     fresh = purpose in (Purpose.RERUN, Purpose.REFEREE)
     return LeaseItem(attempt, index, action, arguments, position, inputs, fresh)

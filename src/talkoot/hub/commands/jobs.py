@@ -8,7 +8,7 @@ from talkoot.core.errors import BadInput, BadSignature, Conflict, InsufficientFu
 from talkoot.core.lifecycle import LIVE_JOBS, AttemptEvent, JobEvent, JobState, TaskEvent, TaskState
 from talkoot.core.types import Close, Manifest, Purpose, Quorum
 from talkoot.crypto.signed import Kind, encode_signed, verify
-from talkoot.hub.commands import settle
+from talkoot.hub.commands import follow, settle
 from talkoot.hub.commands.people import check_name, has_role
 from talkoot.hub.fold import memory_key
 from talkoot.hub.tx import Tx
@@ -145,7 +145,7 @@ def _add_task(tx: Tx, job: int, manifest: Manifest, place: int, item: Item) -> b
     inputs = tuple(_input(tx, manifest, ref.job, ref.index) for ref in item.inputs)
     if inputs:
         tx.emit(ev.TaskAdded(job, item.index, place, b"", inputs, waits=True))
-        return settle.bind_if_ready(tx, job, item.index)
+        return follow.bind_if_ready(tx, job, item.index)
     action = ids.action_id(
         ids.ProgramId(manifest.program),
         item.arguments,
@@ -169,7 +169,7 @@ def start(tx: Tx, job: int, index: int, manifest: Manifest, action: bytes, put: 
         tx.emit(ev.Wanted(job, index, Purpose.WORK))
         return False
     put(True)
-    return settle.join_twin(tx, job, index, *row)
+    return follow.join_twin(tx, job, index, *row)
 
 
 def _input(tx: Tx, manifest: Manifest, job_id: bytes, index: int) -> tuple[int, int]:
@@ -212,4 +212,4 @@ def _cancel_task(tx: Tx, job: int, index: int) -> None:
         for (attempt,) in settle.answered(tx, job, index):
             tx.emit(ev.AttemptMoved(attempt, AttemptEvent.NOT_NEEDED))
     tx.emit(ev.TaskMoved(job, index, TaskEvent.CANCELLED, "the job was cancelled"))
-    settle.pass_on_failure(tx, job, index)
+    follow.pass_on_failure(tx, job, index)

@@ -1,7 +1,7 @@
 """Commands about who is there: a node that starts, falls silent, leaves, comes back."""
 
 from talkoot.core import events as ev
-from talkoot.core.lifecycle import AttemptEvent, LeaseEvent, TaskEvent, TaskState
+from talkoot.core.lifecycle import AttemptEvent, LeaseEvent
 from talkoot.core.types import NodeDescription, class_digest
 from talkoot.hub.commands import settle
 from talkoot.hub.tx import Tx
@@ -48,7 +48,7 @@ def drop_leases(tx: Tx, node: int, how: LeaseEvent) -> None:
     for (lease,) in held:
         tx.emit(ev.LeaseMoved(lease, how))
     for job, index in tasks:
-        release(tx, job, index)
+        settle.release(tx, job, index)
 
 
 def hand_back(tx: Tx, node: int, attempts: tuple[int, ...]) -> None:
@@ -57,15 +57,7 @@ def hand_back(tx: Tx, node: int, attempts: tuple[int, ...]) -> None:
         row = tx.one("SELECT job, idx FROM attempts WHERE id = ? AND node = ? AND state = 'leased'", attempt, node)
         if row is not None:
             tx.emit(ev.AttemptMoved(attempt, AttemptEvent.HANDED_BACK))
-            release(tx, *row)
-
-
-def release(tx: Tx, job: int, index: int) -> None:
-    """An attempt ended without an answer: back into the queue if nobody else is at it."""
-    state, live = tx.one("SELECT state, live FROM tasks WHERE job = ? AND idx = ?", job, index)
-    if state == TaskState.RUNNING and not live:
-        tx.emit(ev.TaskMoved(job, index, TaskEvent.RELEASED))
-    settle.consider(tx, job, index)
+            settle.release(tx, *row)
 
 
 def expire(tx: Tx) -> None:

@@ -25,6 +25,13 @@ def cached_property(function: Any, name: str | None, documentation: str | None) 
     return made
 
 
+def dispatch_method(function: Any, dispatcher: Any) -> Any:
+    """A generic method, with its generic function."""
+    made: Any = functools.singledispatchmethod(function)
+    made.dispatcher = dispatcher
+    return made
+
+
 def type_variable(kind: type, name: str, how: dict[str, Any]) -> Any:
     """A TypeVar, ParamSpec or TypeVarTuple."""
     options = {n.strip("_"): v for n, v in how.items() if n != "__constraints__"}

@@ -23,7 +23,16 @@ _FIXED_CLASSES: Final = (
     [carrier.NAME, "dataclasses", "_DataclassParams"],
     [carrier.NAME, "dataclasses", "InitVar"],
 )
-_FIXED_ATTRIBUTES: Final = frozenset({"__dataclass_fields__", "__annotations__", "__slots__", "__match_args__"})
+_FIXED_ATTRIBUTES: Final = frozenset(
+    {
+        "__dataclass_fields__",
+        "__annotations__",
+        "__slots__",
+        "__match_args__",
+        "__protocol_attrs__",
+        "__non_callable_proto_members__",
+    }
+)
 _FIXED_MARKS: Final = frozenset({"__wrapped__", "__isabstractmethod__"})
 _RUNNING: Final = "repr_running"
 """What `reprlib.recursive_repr` remembers while it runs; a dataclass has one."""

@@ -5,23 +5,26 @@ imports it first in the middle of its run, it is seeded at the end of that impor
 same as in a worker that had NumPy already. (What a library draws while it is being imported is not covered.)
 """
 
+from __future__ import annotations
+
 import random
 import sys
-from collections.abc import Sequence
-from importlib.abc import Loader, MetaPathFinder
-from importlib.machinery import ModuleSpec
-from importlib.util import find_spec
-from types import ModuleType
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:  # importlib.abc costs 10 ms at every start of a worker
+    from collections.abc import Sequence
+    from importlib.abc import Loader
+    from importlib.machinery import ModuleSpec
+    from types import ModuleType
 
 _NUMPY_RANDOM = "numpy.random"
 
 
-class Seeds(MetaPathFinder):
-    """Seeds the generators now, and NumPy's when it comes."""
+class Seeds:
+    """Seeds the generators now, and NumPy's when it comes (as a finder on `sys.meta_path`)."""
 
     def __init__(self) -> None:
         self._seed = 0
-        self._looking = False
 
     def watch(self) -> None:
         """Be told of imports from now on."""
@@ -41,19 +44,20 @@ class Seeds(MetaPathFinder):
 
     def find_spec(self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None) -> ModuleSpec | None:
         """Only NumPy's `random` is ours: found as ever, and seeded after it is executed."""
-        if fullname != _NUMPY_RANDOM or self._looking:
+        if fullname != _NUMPY_RANDOM:
             return None
-        self._looking = True
-        try:
-            spec = find_spec(fullname)
-        finally:
-            self._looking = False
-        if spec is not None and spec.loader is not None:
-            spec.loader = _Seeding(spec.loader, self)
-        return spec
+        for finder in sys.meta_path:
+            spec = None if finder is self else finder.find_spec(fullname, path, target)
+            if spec is not None:
+                if spec.loader is not None:
+                    spec.loader = _Seeding(spec.loader, self)  # type: ignore[assignment]
+                return spec
+        return None
 
 
-class _Seeding(Loader):
+class _Seeding:
+    """A loader that does what the other does, and seeds the module then."""
+
     def __init__(self, inner: Loader, seeds: Seeds) -> None:
         self._inner = inner
         self._seeds = seeds

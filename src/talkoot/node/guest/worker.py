@@ -8,7 +8,6 @@ built anew. It enforces nothing, for a task can do in this process whatever it l
 import _thread
 import errno
 import os
-import platform
 import sys
 import types
 from collections.abc import Callable
@@ -51,7 +50,7 @@ class Worker:
 
     def serve(self) -> None:
         """Answer each request with one frame."""
-        self._send(frames.Ready(python=platform.python_version()))
+        self._send(frames.Ready(python=sys.version.partition(" ")[0]))
         while True:
             request = frames.decode_request(self._receive())
             if isinstance(request, frames.Task):

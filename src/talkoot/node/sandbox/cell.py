@@ -136,7 +136,13 @@ class Cell:
 
     def look(self) -> None:
         """The keeper looks whether a cap that the kernel does not hold is exceeded."""
-        if not self._signalled and (beyond := self._watch.beyond()):
+        if self._signalled:
+            return
+        try:
+            beyond = self._watch.beyond()
+        except Exception as error:  # noqa: BLE001 - a cell that cannot be watched must not run
+            beyond = f"{KillReason.SANDBOX}: the node could not watch the cell ({error})"
+        if beyond:
             self.kill(beyond)
 
     def _ask(self, request: frames.Request, *, timeout_s: float) -> frames.Reply | str:

@@ -109,19 +109,22 @@ class Channel:
                 return
 
     def is_up(self) -> bool:
-        """Whether the process has not ended."""
-        return not any(fd == self._pidfd for fd, _ in self._poll.poll(0))
+        """Whether the process has not ended. From any thread."""
+        return not self._ends_within(0)
+
+    def wait_for_end(self, timeout_s: float) -> None:
+        """Give a process whose pipes are closed a moment to end by itself, so that its exit status is its own."""
+        self._ends_within(timeout_s)
 
     def output(self) -> tuple[bytes, bytes]:
         """What was printed since the last call."""
         self._drain()
         return self.stdout.take(), self.stderr.take()
 
-    def wait_for_end(self, timeout_s: float) -> None:
-        """Give a process whose pipes are closed a moment to end by itself, so that its exit status is its own."""
+    def _ends_within(self, timeout_s: float) -> bool:
         one = select.poll()
         one.register(self._pidfd, select.POLLIN)
-        one.poll(timeout_s * 1000)
+        return bool(one.poll(timeout_s * 1000))
 
     def _wait(self, deadline: float, *, sending: bool) -> None:
         """Until there is something to do; output is taken at once."""

@@ -24,7 +24,9 @@ _NUMBER_AT, _ARCHITECTURE_AT, _ARGUMENTS_AT = 0, 4, 16
 
 _X32 = 0x40000000
 _CLONE_NEW = 0x7E020000  # every CLONE_NEW* bit that fits clone(2)
-_TERMINAL_INPUT = (0x5412, 0x541C, 0x5423)  # TIOCSTI, TIOCLINUX, TIOCSETD
+_IOCTLS = (0x5401, 0x540F, 0x5413, 0x541B, 0x5421, 0x5450, 0x5451, 0x802C542A)
+"""TCGETS, TIOCGPGRP, TIOCGWINSZ, FIONREAD, FIONBIO, FIONCLEX, FIOCLEX, TCGETS2: no input to terminals, no flags of
+files, no devices."""
 _AF_UNIX = 1
 _PERSONALITIES = (0, 0xFFFFFFFF)
 _PRCTLS = (1, 2, 3, 15, 16, 21, 23, 29, 30, 36, 37, 38, 39, 41, 42, 0x53564D41)
@@ -53,13 +55,6 @@ def _only(index: int, values: Iterable[int], otherwise: Instruction = _EPERM) ->
     return [*code, otherwise]
 
 
-def _never(index: int, values: Iterable[int]) -> list[Instruction]:
-    code = [_argument(index)]
-    for value in values:
-        code += [(_EQUAL, 0, 1, value), _EPERM]
-    return [*code, _YES]
-
-
 def _rules(flat: bool) -> dict[str, list[Instruction]]:
     """The calls whose arguments decide."""
     unknown_family = _answer(errno.EAFNOSUPPORT)
@@ -67,7 +62,7 @@ def _rules(flat: bool) -> dict[str, list[Instruction]]:
         "clone": [_argument(0), (_ANY_BIT, 0, 1, _CLONE_NEW), _EPERM, _YES],
         # Its flags lie in memory, where a filter cannot look; libraries fall back to clone.
         "clone3": [_answer(errno.ENOSYS)],
-        "ioctl": _never(1, _TERMINAL_INPUT),
+        "ioctl": _only(1, _IOCTLS, _answer(errno.ENOTTY)),
         "personality": _only(0, _PERSONALITIES),
         "prctl": _only(0, _PRCTLS),
         "prlimit64": _only(0, (0,)),

@@ -109,17 +109,33 @@ def _copy_interpreter(executable: Path, part: Path) -> None:
     (part / "lib").mkdir(exist_ok=True)
     for shared in _own_libraries(executable, prefix):
         shutil.copy2(shared, part / "lib" / shared.name)
+    _let_others_read(part)
 
 
 def _take(source: str, target: str) -> str:
     """A hard link where no cell can own the file (as root, cells have other uids); else a copy."""
-    if os.geteuid() == 0 and os.stat(source).st_mode & stat.S_IROTH:
+    mode = os.stat(source).st_mode
+    if os.geteuid() == 0 and mode == _readable(mode):
         with contextlib.suppress(OSError):
             os.link(source, target)
             return target
     shutil.copy2(source, target)
-    os.chmod(target, os.stat(target).st_mode | stat.S_IROTH)
     return target
+
+
+def _readable(mode: int) -> int:
+    """The same mode, readable by all, and executable by all where it is for the owner."""
+    return mode | 0o444 | (0o111 if mode & 0o100 else 0)
+
+
+def _let_others_read(part: Path) -> None:
+    """Whatever the node's umask, and the modes of what was copied."""
+    for folder, _, names in os.walk(part):
+        os.chmod(folder, 0o755)  # noqa: S103 - cells of other uids read it
+        for path in (os.path.join(folder, name) for name in names):
+            mode = os.stat(path).st_mode
+            if mode != _readable(mode):
+                os.chmod(path, _readable(mode))
 
 
 def _left_out(top: Path) -> Callable[[str, list[str]], set[str]]:
@@ -169,9 +185,7 @@ def _copy_runtime(files: dict[str, Path | None], part: Path) -> None:
         path = part / target
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(_content(source))
-        path.chmod(0o755 if path.suffix == ".so" else 0o644)
-    for folder in [part, *(p for p in part.rglob("*") if p.is_dir())]:
-        folder.chmod(0o755)
     compiled = compileall.compile_dir(part, quiet=2, invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH)
     if not compiled:
         raise NoSandbox("the modules that run inside a cell do not compile", hint="Reinstall talkoot; its files are damaged.")
+    _let_others_read(part)

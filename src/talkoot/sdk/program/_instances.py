@@ -98,6 +98,8 @@ def _rule(thing: Any) -> _Rule | None:
     kind = type(thing)
     if kind is functools.cached_property:
         return lambda p: ("cached_property", [(".func", p.func), ("", p.attrname), ("", p.__doc__)])
+    if kind is functools.singledispatchmethod:
+        return lambda m: ("dispatch_method", [(".func", m.func), (".dispatcher", m.dispatcher)])
     if kind is property:
         return lambda p: (
             property,

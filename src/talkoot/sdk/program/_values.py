@@ -30,11 +30,11 @@ def simple(thing: Any) -> Value:
     if cls is float:
         return thing if thing == thing else [carrier.NAN]
     if cls is bytes:
-        return _sized(thing)
+        return thing if len(thing) <= limits.MAX_PROGRAM_BYTES else NOT_SIMPLE
     if cls is complex:
         return [carrier.COMPLEX, simple(thing.real), simple(thing.imag)]
     if cls is bytearray:
-        return [carrier.BYTEARRAY, _sized(bytes(thing))]
+        return [carrier.BYTEARRAY, bytes(thing)] if len(thing) <= limits.MAX_PROGRAM_BYTES else NOT_SIMPLE
     if cls is EllipsisType:
         return [carrier.ELLIPSIS]
     if cls is NotImplementedType:
@@ -45,6 +45,8 @@ def simple(thing: Any) -> Value:
 def container(walker: "Walker", thing: Any) -> Value:
     """The form of a built-in container or an array; NOT_SIMPLE for anything else."""
     cls = type(thing)
+    if cls in (bytes, bytearray):
+        raise TooLargeToSendError(len(thing))
     if cls not in _SEQUENCES and cls is not dict and cls not in _SETS:
         return _array(walker, thing)
     if id(thing) in walker.open:
@@ -70,12 +72,6 @@ def _text(thing: str) -> Value:
         thing.encode()
     except UnicodeEncodeError:
         return [carrier.TEXT, thing.encode("utf-8", "surrogatepass")]
-    return thing
-
-
-def _sized(thing: bytes) -> bytes:
-    if len(thing) > limits.MAX_PROGRAM_BYTES:
-        raise TooLargeToSendError(len(thing))
     return thing
 
 

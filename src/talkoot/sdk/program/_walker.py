@@ -137,7 +137,9 @@ class Walker:
         return " → ".join([self.root_name, *(s if len(s) <= _MAX_LABEL_CHARS else s[:57] + "..." for s in steps)])
 
     def is_own_name(self, name: str) -> bool:
-        """Whether a module whose functions were met is called so."""
+        """Whether a module of the program is called so, and may be called otherwise when it is run otherwise."""
+        if name in sys.modules and origin_of(name) is Origin.LOCAL:
+            return True
         spaces = (self.live[number] for number in self._spaces.values())
         return any(isinstance(space, Space) and space.live.get("__name__") == name for space in spaces)
 

@@ -1,0 +1,177 @@
+"""Futures: the answer of one submitted call, now or later; and they may be arguments of further calls."""
+
+import concurrent.futures
+import threading
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from talkoot.core import ids
+from talkoot.core.errors import JobCancelled, TalkootError, TaskFailed
+from talkoot.sdk.answers import Answer
+from talkoot.sdk.job import LiveJob
+from talkoot.wire import messages
+from talkoot.wire.messages import AttemptRow, Item, TaskRef
+
+if TYPE_CHECKING:
+    from talkoot.sdk.arguments import Arguments
+
+T = TypeVar("T")
+
+
+class TaskFuture(concurrent.futures.Future[T], Generic[T]):
+    """The answer of one call, now or later.
+
+    It is a `concurrent.futures.Future`: `result`, `exception`, `done`, `cancel`, `add_done_callback`, and
+    `concurrent.futures.wait` and `as_completed` work. `answer` has the value with what is known about it.
+    """
+
+    _job: LiveJob
+    _sink: "FutureSink"
+    _index: int
+    _identity: bytes
+    _inputs: "tuple[TaskFuture[Any], ...]"
+    _answer: Answer[T] | None = None
+    _on_hub = False
+    _refusal: TalkootError | None = None
+
+    def answer(self, timeout: float | None = None) -> Answer[T]:
+        """The answer with its confidence and cost; where the task raised, it has an `error` in place of a value.
+
+        Raises TimeoutError, CancelledError after `cancel()`, and the hub's refusal where the call never was a task.
+        """
+        self.exception(timeout)
+        if self._answer is None:
+            self.result()
+            raise AssertionError("a future without an answer has an exception")
+        return self._answer
+
+    def cancel(self) -> bool:
+        """Cancel the task, here and on the hub; False when it is done already."""
+        if not self._sink.drop(self._index):
+            return super().cancelled()
+        super().cancel()
+        self.set_running_or_notify_cancel()  # tells those that wait for several futures
+        if self._on_hub:
+            self._job.cancel_tasks([self._index])
+        self._job.forgo(1)
+        return True
+
+    @property
+    def confidence(self) -> float:
+        """Of the answer, which is waited for."""
+        return self.answer().confidence
+
+    @property
+    def cost(self) -> float:
+        """Of the answer, in credits; the answer is waited for."""
+        return self.answer().cost
+
+    @property
+    def receipts(self) -> tuple[AttemptRow, ...]:
+        """Of the answer, which is waited for."""
+        return self.answer().receipts
+
+    def story(self) -> str:
+        """What happened to the task; its answer is waited for."""
+        return self.answer().story()
+
+    def __repr__(self) -> str:
+        state = "cancelled" if self.cancelled() else "done" if self.done() else "pending"
+        return f"<TaskFuture {self._index} of {ids.job_text(self._job.id)}, {state}>"
+
+
+class FutureSink:
+    """The futures of one job that wait for their answers."""
+
+    def __init__(self) -> None:
+        self.job: LiveJob | None = None
+        self._lock = threading.Lock()
+        self._waiting: dict[int, TaskFuture[Any]] = {}
+        self._next = 0
+
+    def new(self, job: LiveJob, identity: bytes, inputs: "tuple[TaskFuture[Any], ...]") -> TaskFuture[Any]:
+        """A future for the next task of the job."""
+        future: TaskFuture[Any] = TaskFuture()
+        future._job, future._sink, future._identity, future._inputs = job, self, identity, inputs
+        with self._lock:
+            future._index = self._next
+            self._next += 1
+            self._waiting[future._index] = future
+        return future
+
+    def drop(self, index: int) -> bool:
+        """Wait for a task no more; False when it was not waited for."""
+        with self._lock:
+            return self._waiting.pop(index, None) is not None
+
+    def deliver(self, answer: messages.Answer) -> bool:
+        """Resolve a future."""
+        with self._lock:
+            future = self._waiting.pop(answer.index, None)
+        if future is None:
+            return False
+        future._answer = found = Answer(future._job.connection, future._job.id, future._job.prepared.program, answer)
+        if found.error is None:
+            future.set_result(found.value)
+        else:
+            _blame_input(found.error, future)
+            future.set_exception(found.error)
+        future._inputs = ()
+        return True
+
+    def fail(self, error: TalkootError) -> None:
+        """No answers will come."""
+        with self._lock:
+            waiting, self._waiting = self._waiting, {}
+        for future in waiting.values():
+            future._refusal = error
+            future.set_exception(error)
+
+
+def _blame_input(error: TaskFailed | TalkootError, future: TaskFuture[Any]) -> None:
+    """Where a task failed because an input of it did, show the input's error with it."""
+    if type(error) is TaskFailed and error.__cause__ is None:
+        failed = (f for f in future._inputs if f.done() and not f.cancelled())
+        error.__cause__ = next((cause for f in failed if (cause := f.exception()) is not None), None)
+
+
+class SubmittedTask:
+    """A submitted call on its way to the hub."""
+
+    def __init__(self, future: TaskFuture[Any], arguments: "Arguments", position: int | None) -> None:
+        self._future = future
+        self._inputs = arguments.futures
+        refs = tuple(TaskRef(f._job.id, f._index) for f in arguments.futures)
+        self.item = Item(future._index, arguments.data, position, refs)
+
+    def obstacle(self, companions: Sequence[Any]) -> bool:
+        """Whether it must wait for an input to be known to the hub."""
+        together = {id(task._future) for task in companions if isinstance(task, SubmittedTask)} if self._inputs else ()
+        return any(not f._on_hub and id(f) not in together for f in self._inputs)
+
+    def unwanted(self) -> bool:
+        """Whether it was cancelled before it was sent, or takes an answer of a task that never came to be."""
+        if self._future.done():
+            return True
+        lost = next((f for f in self._inputs if not f._on_hub and (f.cancelled() or f._refusal is not None)), None)
+        if lost is None:
+            return False
+        error = TaskFailed(f"it takes the answer of {lost!r}, which never reached the hub")
+        error.__cause__ = lost._refusal or JobCancelled("the input was cancelled")
+        self._fail(error)
+        return True
+
+    def sent(self) -> None:
+        """The hub has it."""
+        self._future._on_hub = True
+
+    def refused(self, error: TalkootError) -> None:
+        """The hub does not take it."""
+        self._fail(error)
+
+    def _fail(self, error: TalkootError) -> None:
+        future = self._future
+        if future._sink.drop(future._index):
+            future._refusal = error
+            future.set_exception(error)
+            future._job.forgo(1)
