@@ -23,7 +23,7 @@ import talkoot
 
 def candidates(model, **settings):
     """One candidate for each combination of the settings."""
-    return [{"model": model, "settings": dict(zip(settings, values))} for values in product(*settings.values())]
+    return [{"model": model, "settings": dict(zip(settings, values, strict=True))} for values in product(*settings.values())]
 
 
 CANDIDATES = [

@@ -39,6 +39,7 @@ class Laboratory:
         self.input = folder / "input.txt"
         self.input.write_text("an input")
         self.reports = {report.rung: report for report in self.sandbox.probe()}
+        self.program = program()
         self._warm = {}
 
     def need(self, rung: Rung) -> None:
@@ -50,7 +51,7 @@ class Laboratory:
         self.need(rung)
         spec = CellSpec(limits, self.environment, inputs=((self.input, "input.txt"),), **more)
         cell = self.sandbox.open(spec, rung=rung)
-        cell.load(program())
+        cell.load(self.program)
         return cell
 
     def run(self, rung: Rung, name: str, *args, time_s: float = 20.0, seed: int = 1):

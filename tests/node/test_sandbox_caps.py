@@ -2,8 +2,14 @@
 
 import os
 import secrets
+import shutil
+import signal
+import subprocess
+import sys
+import threading
 import time
 from dataclasses import dataclass
+from pathlib import Path
 
 import msgspec
 import pytest
@@ -11,7 +17,8 @@ import pytest
 from talkoot.core import codec
 from talkoot.core.errors import NoSandbox, ProgramError
 from talkoot.core.limits import MAX_NOTE_BYTES
-from talkoot.core.types import Outcome, Rung
+from talkoot.core.types import Outcome, Rung, TaskLimits
+from talkoot.node.sandbox import CellSpec
 
 RUNGS = [Rung.BWRAP, Rung.NAMESPACES, Rung.LANDLOCK]
 MIB = 2**20
@@ -144,44 +151,30 @@ def test_the_same_seed_draws_the_same_whatever_ran_before(lab, rung):
     assert lab.value(rung, "draws", 3, seed=7) == first
 
 
-def test_numpy_is_seeded_also_where_the_task_imports_it_first(lab, rung):
+@pytest.fixture(scope="module")
+def numpy_environment(lab):
     numpy = pytest.importorskip("numpy")
-    packages = os.path.dirname(os.path.dirname(numpy.__file__))
-    import shutil
-    from pathlib import Path
-
-    from talkoot.core.types import TaskLimits
-    from talkoot.node.sandbox import CellSpec
-
+    packages = Path(numpy.__file__).parent.parent
     environment = lab.folder / "numpy-environment"
-    if not environment.exists():
-        environment.mkdir()
-        for name in ("numpy", "numpy.libs"):
-            shutil.copytree(
-                Path(packages) / name,
-                environment / name,
-                copy_function=os.link if os.geteuid() == 0 else shutil.copy,
-                ignore=shutil.ignore_patterns("tests", "*.pyi"),
-            )
-        shutil.copy(lab.environment / "attacks.py", environment)
-        os.chmod(environment, 0o755)
-    cell = lab.sandbox.open(CellSpec(TaskLimits(), environment, blas_core="Haswell"), rung=rung)
-    cell.load(_program())
+    environment.mkdir()
+    for name in ("numpy", "numpy.libs"):
+        if (packages / name).exists():
+            shutil.copytree(packages / name, environment / name, ignore=shutil.ignore_patterns("tests", "*.pyi"))
+    shutil.copy(lab.environment / "attacks.py", environment)
+    environment.chmod(0o755)
+    return environment
+
+
+def test_numpy_is_seeded_also_where_the_task_imports_it_first(lab, rung, numpy_environment):
+    lab.need(rung)
+    cell = lab.sandbox.open(CellSpec(TaskLimits(), numpy_environment, blas_core="Haswell"), rung=rung)
+    cell.load(lab.program)
     arguments = codec.encode((("numpy_draws", 3), {}))
-    cold = cell.run(arguments, 7, time_s=30)
-    warm = cell.run(arguments, 7, time_s=30)
+    cold, warm = (cell.run(arguments, 7, time_s=30) for _ in range(2))
+    other = cell.run(arguments, 8, time_s=30)
     cell.close()
     assert cold.outcome is Outcome.ANSWERED, cold
-    assert cold.answer == warm.answer
-
-
-def _program():
-    import sys
-
-    from talkoot.core import carrier
-
-    python = f"{sys.version_info.major}.{sys.version_info.minor}"
-    return carrier.encode(carrier.Carrier(carrier.FORMAT, python, [carrier.NAME, "attacks", "run"], [], [], []))
+    assert cold.answer == warm.answer != other.answer
 
 
 def test_the_hash_seed_is_the_specifications(lab, rung):
@@ -201,8 +194,6 @@ def test_a_program_that_cannot_be_built_says_why(lab, rung):
 
 
 def test_kill_from_another_thread_ends_a_run(lab, rung):
-    import threading
-
     cell = lab.open(rung)
     timer = threading.Timer(0.1, cell.kill, ["time: the owner wants the device back"])
     timer.start()
@@ -210,3 +201,47 @@ def test_kill_from_another_thread_ends_a_run(lab, rung):
     timer.join()
     assert (run.outcome, run.reason) == (Outcome.KILLED, "time: the owner wants the device back")
     assert not cell.alive
+
+
+DYING_NODE = """
+import sys
+from pathlib import Path
+from talkoot.core import codec
+from talkoot.core.types import Rung, TaskLimits
+from talkoot.node.sandbox import CellSpec, Sandbox
+store, environment, rung, name, carrier = sys.argv[1:]
+cell = Sandbox(Path(store)).open(CellSpec(TaskLimits(), Path(environment)), rung=Rung(rung))
+cell.load(bytes.fromhex(carrier))
+print("up", flush=True)
+cell.run(codec.encode((("named_and_endless", name), {})), 1, time_s=60)
+"""
+
+
+def test_cells_die_with_a_node_that_is_killed(lab, rung):
+    name = f"tk-{secrets.token_hex(5)}"
+    arguments = [str(lab.folder / "store"), str(lab.environment), str(rung), name, lab.program.hex()]
+    node = subprocess.Popen(
+        [sys.executable, "-c", DYING_NODE, *arguments],
+        stdout=subprocess.PIPE,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+    )
+    assert node.stdout.readline() == b"up\n"
+    until = time.monotonic() + 5
+    while name not in _names() and time.monotonic() < until:
+        time.sleep(0.01)
+    assert name in _names()
+    node.send_signal(signal.SIGKILL)
+    node.wait()
+    node.stdout.close()
+    _gone(name)
+
+
+def test_caps_hold_by_polling_where_there_are_no_control_groups(lab, rung, monkeypatch):
+    monkeypatch.setattr(lab.sandbox._host._groups, "usable", False)
+    cell = lab.open(rung)
+    assert cell.enforced == "rlimit,polled"
+    run = cell.run(codec.encode((("memory_of_children", 6, 60 * MIB), {})), 1, time_s=20)
+    assert (run.outcome, run.reason.partition(":")[0]) == (Outcome.KILLED, "memory")
+    cell = lab.open(rung)
+    run = cell.run(codec.encode((("fork_bomb",), {})), 1, time_s=20)
+    assert (run.outcome, run.reason.partition(":")[0]) == (Outcome.KILLED, "processes")

@@ -158,3 +158,16 @@ def test_cells_of_a_node_that_died_are_cleared_away(lab):
     assert not left.exists()
     assert lab.sandbox._host._cells.exists()
     sandbox.close()
+
+
+def test_the_umask_of_the_node_does_not_shut_cells_out(lab):
+    before = os.umask(0o077)
+    try:
+        (lab.folder / "private").mkdir(mode=0o755)
+        (lab.folder / "private").chmod(0o755)
+        sandbox = Sandbox(lab.folder / "private" / "store")
+        works = [report.works for report in sandbox.probe()]
+        sandbox.close()
+    finally:
+        os.umask(before)
+    assert works == [report.works for report in lab.reports.values()]

@@ -141,6 +141,20 @@ def test_a_local_module_shadows_nothing_of_the_guest_after_it_is_gone(project, m
     assert "__program__" not in sys.modules
 
 
+def test_the_next_program_of_a_worker_does_not_see_the_modules_of_the_last(project):
+    from talkoot.node.guest import rebuild
+
+    text = "def f():\n    import tool_two\n    return tool_two.X\n"
+    one = rebuild.load(walk(project("main_two.py", text, **{"tool_two.py": "X = 1"}).f).carrier)
+    assert one.build()() == 1
+    two = rebuild.load(walk(lambda: "tool_two" in sys.modules).carrier)
+    assert two.build()() is False
+    one.close()
+    assert two.build()() is False
+    assert one.build()() == 1
+    one.close()
+
+
 def test_needs_names_installed_packages_that_globals_refer_to():
     def f(x):
         import hypothesis

@@ -1,1 +1,1 @@
-"""The verbs of `talkoot`, one small file each; the only room that puts the others together."""
+"""What the user types: one small file for each verb, and `main`, which puts the rooms together. Nothing imports it."""

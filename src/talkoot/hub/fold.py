@@ -348,9 +348,9 @@ class Fold:
     def _attempt_answered(self, position: int, e: ev.AttemptAnswered) -> None:
         receipt = msgspec.msgpack.decode(e.receipt, type=Receipt)
         self.db.execute(
-            "UPDATE attempts SET receipt = ?, value = ?, answer = ?, salt = ?, note = ?, outcome = ?, core_ms = ?"
-            " WHERE id = ?",
-            (e.receipt, e.value, e.answer, e.salt, e.note, receipt.outcome, receipt.core_ms, e.attempt),
+            "UPDATE attempts SET receipt = ?, value = ?, answer = ?, salt = ?, note = ?, outcome = ?, core_ms = ?, ended = ?"
+            " WHERE id = ?",  # `ended` also of an attempt that was lost before: answers are ordered by it
+            (e.receipt, e.value, e.answer, e.salt, e.note, receipt.outcome, receipt.core_ms, position, e.attempt),
         )
         node, job, index = self._move_attempt(position, e.attempt, e.event, receipt.reason)
         self.db.execute("UPDATE tallies SET answered = answered + 1 WHERE node = ?", (node,))

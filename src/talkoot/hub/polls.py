@@ -42,10 +42,15 @@ class Poll:
         self._polls = polls
         self._key = key
         self._request = request
-        self._wait_s = wait_s
+        self.wait_s = wait_s
         self._number = 0
         self.delivery: asyncio.Future[Exchanged] = asyncio.get_running_loop().create_future()
         """Gets what the node has waited for."""
+
+    @property
+    def waits(self) -> bool:
+        """Whether the node is willing to wait."""
+        return self.wait_s > 0
 
     def command(self) -> Command:
         """The exchange as a command."""
@@ -68,7 +73,7 @@ class Poll:
         reply, node = exchange(tx, self._key, self._request)
         turn = Turn(reply, node)
         self._polls.supersede(node, self._request.channel)
-        if self._wait_s > 0 and _is_quiet(reply):
+        if self.waits and _is_quiet(reply):
             turn.parked = self._park(node)
         tx.after_commit.append(lambda: self._add_checkpoint(turn))
         return turn

@@ -115,3 +115,8 @@ class Patience:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(timeout_s):
                     await self.wake.wait()
+
+    async def pause(self, pause_s: float) -> None:
+        """A moment without looking, whatever the news; the end of waiting is not missed."""
+        if not self.over:
+            await asyncio.sleep(pause_s)

@@ -186,4 +186,7 @@ def convictions(query: Query) -> tuple[m.ConvictionRow, ...]:
         " ORDER BY c.entry DESC LIMIT ?",
         limits.MAX_PAGE_ROWS,
     )
-    return tuple(m.ConvictionRow(*row[:6], _at_ms(query, row[6])) for row in rows)
+    return tuple(
+        m.ConvictionRow(node, owner, job_id, index, attempt, words, _at_ms(query, entry))
+        for node, owner, job_id, index, attempt, words, entry in rows
+    )

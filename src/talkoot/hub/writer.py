@@ -13,6 +13,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -118,7 +119,7 @@ class Writer:
                 left = list(self._asked)
                 self._asked.clear()
             self._outbox += [_failing(asked.future, InternalError()) for asked in left]
-            self._outbox.append(lambda: self._crashed(error))
+            self._outbox.append(partial(self._crashed, error))
             self._hand_over()
 
     def _loop_until_stopped(self) -> None:

@@ -14,9 +14,9 @@ from typing import Final
 import msgspec
 
 import talkoot
-from talkoot.core.types import NodeDescription, Rung
+from talkoot.core.types import NodeDescription, NumericClass, Rung
 from talkoot.node.caps import Caps
-from talkoot.node.numeric import numeric_class, simd_level
+from talkoot.node.sandbox.numeric import blas_core, numeric_class
 
 NVIDIA_TIMEOUT_S: Final = 5.0
 _UNLIMITED_BYTES: Final = 2**60
@@ -27,13 +27,9 @@ _MAX_GPUS: Final = 64
 class Device(msgspec.Struct, frozen=True):
     """A device as it is, before its owner's caps."""
 
-    machine: str
+    numeric_class: NumericClass
     system: str
-    python: str
-    """Minor version, such as `3.11`."""
-    libc: str
     cpu_model: str
-    simd: str
     cpus: int
     """That this process may use: its affinity, and the quota of its control group."""
     memory_bytes: int
@@ -45,25 +41,27 @@ class Device(msgspec.Struct, frozen=True):
     load: float
     """Running processes, averaged over the last minute."""
 
+    @property
+    def blas_core(self) -> str:
+        """The OPENBLAS_CORETYPE that its cells are pinned to."""
+        return blas_core(self.numeric_class.simd)
+
 
 def look(store: Path) -> Device:
     """Look at this device. Takes a few milliseconds, and up to 5 s where a GPU's driver hangs."""
-    machine = platform.machine()
+    gpus = _gpus()
     cpuinfo = _read("/proc/cpuinfo")
     memory = parse_meminfo(_read("/proc/meminfo"))
     group = _groups_of(_read("/proc/self/cgroup"))
     return Device(
-        machine=machine,
+        numeric_class=msgspec.structs.replace(numeric_class(), gpu=", ".join(sorted(set(gpus)))),
         system=f"{platform.system()} {platform.release()}",
-        python=".".join(platform.python_version_tuple()[:2]),
-        libc=" ".join(platform.libc_ver()).strip(),
         cpu_model=parse_cpu_model(cpuinfo),
-        simd=simd_level(machine, cpuinfo),
         cpus=_cpus(group),
         memory_bytes=min([memory.get("MemTotal", 0), *_limits_of(group)]),
         memory_free_bytes=memory.get("MemAvailable", 0),
         disk_free_bytes=_disk_free(store),
-        gpus=_gpus(),
+        gpus=gpus,
         load=os.getloadavg()[0],
     )
 
@@ -75,9 +73,9 @@ def describe(device: Device, caps: Caps, rung: Rung, name: str) -> NodeDescripti
         slots=caps.cpus,
         memory_bytes=caps.memory_bytes,
         disk_bytes=caps.disk_bytes,
-        numeric_class=numeric_class(device.machine, device.libc, device.python, device.simd, device.gpus),
+        numeric_class=device.numeric_class,
         rung=rung,
-        python=device.python,
+        python=device.numeric_class.python,
         gpus=device.gpus,
         version=talkoot.__version__,
     )

@@ -7,8 +7,8 @@ from typing import Final
 
 import msgspec
 
-from talkoot.core import ids, limits
-from talkoot.core.types import KillReason, Note, Outcome, Receipt, Rung
+from talkoot.core import ids
+from talkoot.core.types import Note, Outcome, Receipt, Rung
 from talkoot.crypto import merkle
 from talkoot.crypto.keys import SigningKey
 from talkoot.crypto.signed import Kind, Signed
@@ -56,11 +56,10 @@ class Clerk:
         answer = run.answer if commitment else b""
         return Report(_encode(receipt), AnswerData(item.attempt, salt, answer, _encode(run.note)))
 
-    def refusal(self, work: Work, reason: KillReason, words: str, rung: Rung) -> Report:
-        """The receipt of an attempt that was not run."""
-        told = f"{reason}: {words}"[: limits.MAX_NOTE_BYTES]
-        run = Run(Outcome.REFUSED, note=Note(message=told[:MAX_REASON_CHARS]), reason=told)
-        return self.report(work, run, rung=rung, fresh=False, enforced="")
+    def refusal(self, work: Work, reason: str) -> Report:
+        """The receipt of an attempt that was not run; `reason` is a code of `KillReason`, a colon, and words."""
+        run = Run(Outcome.REFUSED, note=Note(message=reason[:MAX_REASON_CHARS]), reason=reason)
+        return self.report(work, run, rung=Rung.NONE, fresh=False, enforced="")
 
 
 def sign_batch(key: SigningKey, hub: bytes, reports: Sequence[Report]) -> Signed | None:

@@ -72,9 +72,10 @@ class Rejected:
 
 @dataclass(frozen=True, slots=True)
 class JobRefused:
-    """Nothing of the job can be run here; `again` says that it may be tried later, so it is handed back."""
+    """Nothing of the job can be run here (a code of `KillReason`, a colon, and words), or not now: `again`."""
 
     job: bytes
+    reason: str = ""
     again: bool = False
 
 
@@ -127,6 +128,7 @@ class Refuse:
     """Make receipts of refusal for these; `Ended` follows for each."""
 
     works: tuple[Work, ...]
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)

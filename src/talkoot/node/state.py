@@ -128,8 +128,8 @@ class State:
                 self._ended(attempt, report, took_s)
             case Rejected(attempt):
                 self._drop_done(attempt)
-            case JobRefused(job, again):
-                self._refuse(job, again, out)
+            case JobRefused():
+                self._refuse(event, out)
             case Lost():
                 self._forget(frozenset(work.attempt for work in self.queue))
             case Ticked():
@@ -216,13 +216,13 @@ class State:
             self._done_bytes -= report.size_bytes
             self._leases.pop(attempt, None)
 
-    def _refuse(self, job: bytes, again: bool, out: list[Instruction]) -> None:
-        works = self._take_from_queue({work.attempt for work in self.queue if work.job == job})
-        if again:
+    def _refuse(self, refused: JobRefused, out: list[Instruction]) -> None:
+        works = self._take_from_queue({work.attempt for work in self.queue if work.job == refused.job})
+        if refused.again:
             self.handed_back.update(work.attempt for work in works)
         elif works:
             self.refusing.update(work.attempt for work in works)
-            out.append(Refuse(tuple(works)))
+            out.append(Refuse(tuple(works), refused.reason))
 
     def _stop(self, out: list[Instruction]) -> None:
         self.stopping = True

@@ -7,7 +7,9 @@ from typing import Any
 from talkoot.core import codec, limits
 from talkoot.core.codec import Hole
 from talkoot.core.errors import BadInput, CodecError, TooLarge
+from talkoot.sdk.connection import Connection
 from talkoot.sdk.futures import TaskFuture
+from talkoot.wire.messages import TaskRef
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,6 +18,10 @@ class Arguments:
 
     data: bytes
     futures: tuple[TaskFuture[Any], ...] = ()
+
+    def refs(self, connection: Connection) -> tuple[TaskRef, ...]:
+        """The inputs as the hub knows them. Raises BadInput for a future of another connection."""
+        return tuple(future.ref(connection) for future in self.futures)
 
 
 def freeze(args: tuple[Any, ...], kwargs: dict[str, Any], *, what: str) -> Arguments:

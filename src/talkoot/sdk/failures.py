@@ -25,8 +25,8 @@ _NO_LOOP_ENDS: Final = (StopIteration, StopAsyncIteration)
 _MAX_FRAMES: Final = 10_000
 
 
-class RemoteTraceback(Exception):  # noqa: N818 - it is no error of its own: Python shows it above the one that it caused
-    """The traceback of a task as text, so that Python shows it with the exception raised here."""
+class RemoteTraceback(Exception):
+    """The traceback of a task as text: the cause of what is raised here, so that Python shows it above that."""
 
     def __init__(self, text: str) -> None:
         super().__init__(text)

@@ -3,17 +3,15 @@
 import concurrent.futures
 import threading
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from talkoot.core import ids
-from talkoot.core.errors import JobCancelled, TalkootError, TaskFailed
+from talkoot.core.errors import BadInput, JobCancelled, TalkootError, TaskFailed
 from talkoot.sdk.answers import Answer
+from talkoot.sdk.connection import Connection
 from talkoot.sdk.job import LiveJob
 from talkoot.wire import messages
 from talkoot.wire.messages import AttemptRow, Item, TaskRef
-
-if TYPE_CHECKING:
-    from talkoot.sdk.arguments import Arguments
 
 T = TypeVar("T")
 
@@ -75,6 +73,36 @@ class TaskFuture(concurrent.futures.Future[T], Generic[T]):
         """What happened to the task; its answer is waited for."""
         return self.answer().story()
 
+    @property
+    def is_lost(self) -> bool:
+        """Whether the task never came to be on the hub, and will not."""
+        return not self._on_hub and (self.cancelled() or self._refusal is not None)
+
+    @property
+    def is_on_its_way(self) -> bool:
+        """Whether the task has still to be sent to the hub."""
+        return not self._on_hub and not self.is_lost
+
+    def loss(self) -> TaskFailed:
+        """The error of what takes an answer that will never be."""
+        error = TaskFailed(f"it takes the answer of {self!r}, which never reached the hub")
+        error.__cause__ = self._refusal or JobCancelled("the input was cancelled")
+        return error
+
+    def ref(self, connection: Connection) -> TaskRef:
+        """How the hub knows the task. Raises BadInput for a future of another hub or connection."""
+        if self._job.connection is not connection:
+            raise BadInput(
+                f"{self!r} belongs to another connection than the call that takes it",
+                hint="Take its result() first, and pass that.",
+            )
+        return TaskRef(self._job.id, self._index)
+
+    @property
+    def identity(self) -> bytes:
+        """What the task is, whichever job it is in: the same when the script is run again."""
+        return self._identity
+
     def __repr__(self) -> str:
         state = "cancelled" if self.cancelled() else "done" if self.done() else "pending"
         return f"<TaskFuture {self._index} of {ids.job_text(self._job.id)}, {state}>"
@@ -110,7 +138,8 @@ class FutureSink:
             future = self._waiting.pop(answer.index, None)
         if future is None:
             return False
-        future._answer = found = Answer(future._job.connection, future._job.id, future._job.prepared.program, answer)
+        found: Answer[Any] = Answer(future._job.connection, future._job.id, future._job.prepared.program, answer)
+        future._answer = found
         if found.error is None:
             future.set_result(found.value)
         else:
@@ -138,28 +167,26 @@ def _blame_input(error: TaskFailed | TalkootError, future: TaskFuture[Any]) -> N
 class SubmittedTask:
     """A submitted call on its way to the hub."""
 
-    def __init__(self, future: TaskFuture[Any], arguments: "Arguments", position: int | None) -> None:
+    def __init__(self, future: TaskFuture[Any], arguments: bytes, position: int | None, refs: tuple[TaskRef, ...]) -> None:
         self._future = future
-        self._inputs = arguments.futures
-        refs = tuple(TaskRef(f._job.id, f._index) for f in arguments.futures)
-        self.item = Item(future._index, arguments.data, position, refs)
+        self._inputs = future._inputs
+        self.item = Item(future._index, arguments, position, refs)
 
     def obstacle(self, companions: Sequence[Any]) -> bool:
         """Whether it must wait for an input to be known to the hub."""
-        together = {id(task._future) for task in companions if isinstance(task, SubmittedTask)} if self._inputs else ()
-        return any(not f._on_hub and id(f) not in together for f in self._inputs)
+        if not self._inputs:
+            return False
+        together = {id(task._future) for task in companions if isinstance(task, SubmittedTask)}
+        return any(future.is_on_its_way and id(future) not in together for future in self._inputs)
 
     def unwanted(self) -> bool:
         """Whether it was cancelled before it was sent, or takes an answer of a task that never came to be."""
         if self._future.done():
             return True
-        lost = next((f for f in self._inputs if not f._on_hub and (f.cancelled() or f._refusal is not None)), None)
-        if lost is None:
-            return False
-        error = TaskFailed(f"it takes the answer of {lost!r}, which never reached the hub")
-        error.__cause__ = lost._refusal or JobCancelled("the input was cancelled")
-        self._fail(error)
-        return True
+        lost = next((future for future in self._inputs if future.is_lost), None)
+        if lost is not None:
+            self._fail(lost.loss())
+        return lost is not None
 
     def sent(self) -> None:
         """The hub has it."""

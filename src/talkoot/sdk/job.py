@@ -97,7 +97,7 @@ class LiveJob:
         with self._changed:
             self._created = self._created or bool(items)
             self._sealed = self._sealed or sealed
-            cancelled = isinstance(self.failure, JobCancelled)
+            cancelled = self.failure is not None
             if self._created and self._owed:
                 self._start_reader()
         if cancelled and items:
@@ -249,9 +249,7 @@ class LiveJob:
 
     def _ask(self) -> Answers:
         wait_s = min(self.connection.display.poll_s, limits.MAX_LONG_POLL_S)
-        return self.connection.ask(
-            "/v1/jobs/answers", ReadAnswers(self.id, self._cursor, wait_s, self._provisional), Answers
-        )
+        return self.connection.ask("/v1/jobs/answers", ReadAnswers(self.id, self._cursor, wait_s, self._provisional), Answers)
 
     def _take(self, reply: Answers) -> None:
         self._cursor = reply.cursor

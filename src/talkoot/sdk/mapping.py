@@ -1,19 +1,19 @@
 """`map`: the answers of a job as an iteration, in order or as they come."""
 
 import threading
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from typing import Any, Final, Generic, Literal, TypeVar
 
 from talkoot.core import limits
-from talkoot.core.errors import JobCancelled, TalkootError, Unavailable
+from talkoot.core.errors import TalkootError, Unavailable
 from talkoot.sdk.answers import Answer
 from talkoot.sdk.arguments import freeze
+from talkoot.sdk.futures import TaskFuture
 from talkoot.sdk.job import LiveJob
 from talkoot.sdk.pump import MAX_BATCH_BYTES, Pump, size_bytes
 from talkoot.wire import messages
-from talkoot.wire.messages import Item, TaskRef
+from talkoot.wire.messages import Item
 
 T = TypeVar("T")
 Errors = Literal["raise", "return"]
@@ -151,19 +151,22 @@ class Answers(Iterator[Answer[T]], Generic[T]):
 class MapTask:
     """One item of a map on its way to the hub."""
 
-    __slots__ = ("_arrivals", "_job", "item")
+    __slots__ = ("_futures", "_job", "item")
 
-    def __init__(self, job: LiveJob, arrivals: Arrivals, item: Item) -> None:
+    def __init__(self, job: LiveJob, item: Item, futures: tuple[TaskFuture[Any], ...] = ()) -> None:
         self._job = job
-        self._arrivals = arrivals
+        self._futures = futures
         self.item = item
 
     def obstacle(self, companions: Sequence[Any]) -> bool:
-        """Nothing: futures among its arguments were waited for when it was made."""
-        return False
+        """Whether it must wait for an input to be known to the hub."""
+        return any(future.is_on_its_way for future in self._futures)
 
     def unwanted(self) -> bool:
-        """Whether the map was cancelled meanwhile."""
+        """Whether the map was cancelled meanwhile, or takes an answer of a task that never came to be."""
+        lost = next((future for future in self._futures if future.is_lost), None)
+        if lost is not None:
+            self.refused(lost.loss())
         return self._job.failure is not None
 
     def sent(self) -> None:
@@ -175,33 +178,29 @@ class MapTask:
             self._job.cancel_tasks(())
 
 
-def make_item(function: str, index: int, args: tuple[Any, ...], *, pure: bool) -> Item:
+def make_task(job: LiveJob, index: int, args: tuple[Any, ...]) -> MapTask:
     """One item of a map. Raises CodecError and TooLarge, naming the item."""
-    arguments = freeze(args, {}, what=f"item {index} of map({function})")
-    refs = tuple(TaskRef(f._job.id, f._index) for f in arguments.futures)
-    for future in arguments.futures:
-        future.wait_until_sent()
-    return Item(index, arguments.data, None if pure else index, refs)
+    arguments = freeze(args, {}, what=f"item {index} of map({job.name})")
+    item = Item(index, arguments.data, None if job.options.pure else index, arguments.refs(job.connection))
+    return MapTask(job, item, arguments.futures)
 
 
-def in_one_request(
-    function: str, iterables: Sequence[Iterable[Any]], *, pure: bool
-) -> tuple[list[Item], Iterator[tuple[Any, ...]] | None]:
+def first_request(job: LiveJob, iterables: Sequence[Iterable[Any]]) -> tuple[list[MapTask], Iterator[tuple[Any, ...]] | None]:
     """The items that fit one request, encoded, and the rest: None when they are all."""
     rest = zip(*iterables, strict=False)
     lengths = [_length(iterable) for iterable in iterables]
     known = [n for n in lengths if n is not None]
     if len(known) < len(lengths) or min(known) > limits.MAX_TASKS_PER_SUBMISSION:
         return [], rest
-    items: list[Item] = []
+    tasks: list[MapTask] = []
     total_bytes = 0
     for index, args in enumerate(rest):
-        item = make_item(function, index, args, pure=pure)
-        items.append(item)
-        total_bytes += size_bytes(item)
-        if total_bytes > MAX_BATCH_BYTES:
-            return items, rest
-    return items, None
+        task = make_task(job, index, args)
+        tasks.append(task)
+        total_bytes += size_bytes(task.item)
+        if total_bytes > MAX_BATCH_BYTES or task.item.inputs:
+            return tasks, rest
+    return tasks, None
 
 
 def _length(iterable: Iterable[Any]) -> int | None:
@@ -214,36 +213,34 @@ def _length(iterable: Iterable[Any]) -> int | None:
 class Feeder:
     """A thread that takes the items of a long or lazy iterable, a bounded number of them ahead of the iteration."""
 
-    def __init__(self, job: LiveJob, arrivals: Arrivals, pump: Pump, function: str) -> None:
-        self.job = job
+    def __init__(self, job: LiveJob, arrivals: Arrivals, pump: Pump) -> None:
+        self.done = threading.Event()
+        """The whole iterable was taken."""
+        self._job = job
         self._arrivals = arrivals
         self._pump = pump
-        self._function = function
-        self._pure = job.options.pure
 
-    def start(self, ready: Sequence[Item], rest: Iterator[tuple[Any, ...]]) -> None:
+    def start(self, ready: Sequence[MapTask], rest: Iterator[tuple[Any, ...]]) -> None:
         """Send the items that are ready, then the rest."""
-        run: Callable[[], None] = lambda: self._run(ready, rest)  # noqa: E731
-        threading.Thread(target=run, name=f"talkoot-feed-{self.job.name}", daemon=True).start()
+        threading.Thread(target=self._run, args=(ready, rest), name=f"talkoot-feed-{self._job.name}", daemon=True).start()
 
-    def _run(self, ready: Sequence[Item], rest: Iterator[tuple[Any, ...]]) -> None:
+    def _run(self, ready: Sequence[MapTask], rest: Iterator[tuple[Any, ...]]) -> None:
         error: BaseException | None = None
         try:
-            for item in ready:
-                self._put(item)
+            for task in ready:
+                self._put(task)
             for index, args in enumerate(rest, len(ready)):
                 if not self._arrivals.wait_for_room():
                     return
-                self._put(make_item(self._function, index, args, pure=self._pure))
+                self._put(make_task(self._job, index, args))
         except BaseException as raised:  # noqa: BLE001 - the caller's iterable may raise anything; it is raised there
-            if isinstance(raised, JobCancelled | Unavailable) and self.job.failure is not None:
-                return
             error = raised
         self._arrivals.end(error)
         with suppress(Unavailable):
-            self._pump.seal(self.job)
+            self._pump.seal(self._job)
+        self.done.set()
 
-    def _put(self, item: Item) -> None:
+    def _put(self, task: MapTask) -> None:
         self._arrivals.sent(1)
-        self.job.expect(1)
-        self._pump.put(self.job, MapTask(self.job, self._arrivals, item))
+        self._job.expect(1)
+        self._pump.put(self._job, task)

@@ -232,7 +232,8 @@ class Terminal:
                 return
             self._bars.remove_task(number)
             if track.latest.total > 1:
-                self._bars.console.print(summary(track, track.latest, time.monotonic()), style="dim", highlight=False, markup=False)
+                text = summary(track, track.latest, time.monotonic())
+                self._bars.console.print(text, style="dim", highlight=False, markup=False)
             if not self._shown:
                 self._stop()
 

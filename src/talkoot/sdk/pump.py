@@ -65,6 +65,16 @@ class Pump:
         self._thread: threading.Thread | None = None
         self._closed = False
 
+    def start(self) -> None:
+        """Be there for `cancel_soon`, which cannot start a thread."""
+        with self._changed:
+            self._start()
+
+    def _start(self) -> None:
+        if self._thread is None and not self._closed:
+            self._thread = threading.Thread(target=self._run, name="talkoot-pump", daemon=True)
+            self._thread.start()
+
     def put(self, job: LiveJob, task: Outgoing) -> None:
         """Send a task when its turn comes; waits while too many are on their way. Raises Unavailable once closed."""
         with self._changed:
@@ -111,9 +121,7 @@ class Pump:
     def _outbox(self, job: LiveJob) -> _Outbox:
         if not self._outboxes:
             self._wake.put(True)
-        if self._thread is None:
-            self._thread = threading.Thread(target=self._run, name="talkoot-pump", daemon=True)
-            self._thread.start()
+        self._start()
         return self._outboxes.setdefault(job, _Outbox())
 
     def _run(self) -> None:

@@ -57,9 +57,12 @@ class Home:
 
     def node(self, hub: bytes, name: str = "") -> SigningKey:
         """The key of this device for a hub; `name` tells several nodes on one device apart."""
-        short = key_text(hub)[-12:]
+        return SigningKey.load_or_create(self.node_path(hub, name))
+
+    def node_path(self, hub: bytes, name: str = "") -> Path:
+        """Where that key is kept, once there is one."""
         suffix = f"-{name}" if name else ""
-        return SigningKey.load_or_create(self.path / "keys" / f"node-{short}{suffix}.key")
+        return self.path / "keys" / f"node-{key_text(hub)[-12:]}{suffix}.key"
 
     def hubs(self) -> list[KnownHub]:
         """The hubs known here, the one to use first at the top. Raises `BadInput` when the file is damaged."""

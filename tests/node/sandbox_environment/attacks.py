@@ -5,10 +5,12 @@ An attack returns the names of what was possible; nothing means that the sandbox
 
 import contextlib
 import ctypes
+import multiprocessing
 import os
 import random
 import signal
 import socket
+import subprocess
 import sys
 import threading
 import time
@@ -42,6 +44,7 @@ def about():
         "files": os.listdir("."),
         "path": list(sys.path),
         "fds": [fd for fd in range(64) if _is_open(fd)],
+        "executable": sys.executable,
         "uid": os.getuid(),
         "msgspec": "msgspec" in sys.modules,
     }
@@ -86,6 +89,25 @@ def unknown():
 def forks_and_comes_back():
     os.fork()
     return os.getpid() and 1
+
+
+def pooled(method):
+    """Worker processes of the task's own."""
+    with multiprocessing.get_context(method).Pool(2) as pool:
+        return pool.map(double, range(4))
+
+
+def shell(line):
+    return subprocess.run(line, shell=True, capture_output=True, text=True, check=True).stdout
+
+
+def by_unix_socket():
+    with socket.socket(socket.AF_UNIX) as server, socket.socket(socket.AF_UNIX) as client:
+        server.bind("here")
+        server.listen()
+        client.connect("here")
+        server.accept()[0].send(b"through")
+        return client.recv(16)
 
 
 # Attacks.
@@ -354,6 +376,11 @@ def deep_tree(depth):
 def endless():
     while True:
         pass
+
+
+def named_and_endless(name):
+    libc.prctl(15, name.encode(), 0, 0, 0)
+    endless()
 
 
 def ignores_signals():

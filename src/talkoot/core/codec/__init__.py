@@ -9,11 +9,12 @@ import hashlib
 
 from talkoot.core.codec._decode import decode
 from talkoot.core.codec._encode import encode
+from talkoot.core.codec._hole import Hole
 from talkoot.core.codec._layout import RawArray
 from talkoot.core.codec._record import Record
 from talkoot.core.codec._scan import validate
 
-__all__ = ["RawArray", "Record", "decode", "digest", "encode", "validate"]
+__all__ = ["Hole", "RawArray", "Record", "decode", "digest", "encode", "validate"]
 
 
 def digest(data: bytes) -> bytes:

@@ -3,13 +3,14 @@
 import dataclasses
 import enum
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Literal
 
 import msgspec
 
 from talkoot.core.codec import _arrays, _leaves, _marks
 from talkoot.core.codec._encode import Part, Unencodable, encode_parts
+from talkoot.core.codec._hole import Hole
 from talkoot.core.codec._record import Kind, Record
 from talkoot.core.errors import CodecError
 
@@ -34,15 +35,32 @@ def decode(
     classes: Mapping[str, type] | None = None,
     arrays: Arrays = "numpy",
     check: bool = True,
+    holes: Sequence[object] | None = None,
 ) -> Any:
     """The value that `encode` made the bytes of.
 
     Instances of dataclasses, namedtuples and enums become instances of `classes[qualified name]`, made without
     calling their `__init__`, or else a Record. `arrays="raw"` gives a RawArray for each array and scalar of
     NumPy, which is then not needed. `check=False` leaves out the comparison with the value's own encoding: only
-    for bytes that this process made, or has checked before. Raises CodecError for anything but an encoding.
+    for bytes that this process made, or has checked before. `holes` are the values that take the places of
+    `Hole(0)`, `Hole(1)`, ...; without them, bytes that hold a hole are refused. Raises CodecError for anything but
+    an encoding.
     """
-    decoder = _DECODERS[arrays] if classes is None else _Reader(classes, arrays).decoder
+    if holes is not None:
+        return _fill(data, {} if classes is None else classes, arrays, holes, check=check)
+    return _decode(data, _DECODERS[arrays] if classes is None else _Reader(classes, arrays).decoder, check=check)
+
+
+def _fill(
+    data: bytes | memoryview, classes: Mapping[str, type], arrays: Arrays, holes: Sequence[object], *, check: bool
+) -> Any:
+    """Decode arguments. What is canonical is the encoding with its holes, so it is checked before they are filled."""
+    if check:
+        _decode(data, _Reader(classes, arrays, [Hole(n) for n in range(len(holes))]).decoder, check=True)
+    return _decode(data, _Reader(classes, arrays, holes).decoder, check=False)
+
+
+def _decode(data: bytes | memoryview, decoder: msgspec.msgpack.Decoder[Any], *, check: bool) -> Any:
     try:
         value = decoder.decode(data)
         canonical = not check or _is_same(encode_parts(value), data)
@@ -78,8 +96,9 @@ def _is_same(found: list[Part], data: bytes | memoryview) -> bool:
 class _Reader:
     """Reads the payloads of marks. Has no state of its own, so that threads may share it."""
 
-    def __init__(self, classes: Mapping[str, type], arrays: Arrays) -> None:
+    def __init__(self, classes: Mapping[str, type], arrays: Arrays, holes: Sequence[object] | None = None) -> None:
         self.classes = classes
+        self.holes = holes
         self.raw = arrays == "raw"
         self.decoder = msgspec.msgpack.Decoder(ext_hook=self.read)
 
@@ -93,6 +112,8 @@ class _Reader:
         if mark == _marks.ARRAY or mark == _marks.ARRAY_SCALAR:
             scalar = mark == _marks.ARRAY_SCALAR
             return _arrays.read_raw(payload, scalar=scalar) if self.raw else _arrays.read(payload, scalar=scalar)
+        if mark == _marks.HOLE:
+            return self._hole(payload)
         if mark == _marks.ENUM:
             return self._enum(*self._list(payload))
         if mark == _marks.DATACLASS or mark == _marks.NAMEDTUPLE:
@@ -105,6 +126,14 @@ class _Reader:
         if type(items) is not list:
             raise CodecError("the payload of a mark is not a list")
         return items
+
+    def _hole(self, payload: memoryview) -> object:
+        if self.holes is None:
+            raise CodecError("a hole where only values may be")
+        n = self.decoder.decode(payload)
+        if type(n) is not int or not 0 <= n < len(self.holes):
+            raise CodecError(f"a hole for an input that is not there: {len(self.holes)} were given")
+        return self.holes[n]
 
     def _enum(self, class_name: str, member: str | int) -> object:
         if type(class_name) is not str or type(member) not in (str, int):

@@ -8,6 +8,7 @@ from typing import Any, NoReturn
 
 from talkoot.core import limits
 from talkoot.core.codec import _arrays, _leaves, _marks
+from talkoot.core.codec._hole import Hole
 from talkoot.core.codec._layout import RawArray
 from talkoot.core.codec._plain import NO_LIMIT, Large, pack, pack_list, pack_map
 from talkoot.core.codec._record import Record, parts
@@ -282,6 +283,10 @@ def _put_array(out: list[Part], value: Any, depth: int, room: int) -> int:
     return total + _add(out, elements)
 
 
+def _put_hole(out: list[Part], value: Hole, depth: int, room: int) -> int:
+    return _put_payload(out, _marks.HOLE, pack(value.n))
+
+
 def _put_enum(out: list[Part], value: enum.Enum, depth: int, room: int) -> int:
     member = value.value if isinstance(value, enum.Flag) else value.name
     return _put_inside(out, _marks.ENUM, [type(value).__qualname__, member], depth, room)
@@ -350,6 +355,7 @@ _WRITERS: dict[type, Writer] = {
     range: _put_range,
     slice: _put_slice,
     RawArray: _put_array,
+    Hole: _put_hole,
     Record: _put_record,
     **dict.fromkeys(_leaves.PACK, _put_leaf),
 }

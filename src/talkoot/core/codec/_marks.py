@@ -23,6 +23,7 @@ DATACLASS: Final = 18
 NAMEDTUPLE: Final = 19
 ARRAY: Final = 20
 ARRAY_SCALAR: Final = 21
+HOLE: Final = 22
 
 NAN: Final = b"\x7f\xf8\0\0\0\0\0\0"
 """The one NaN: quiet, positive, no payload. Big-endian, as MessagePack has its floats."""
@@ -30,6 +31,8 @@ FLOAT_BYTE: Final = 0xCB
 MAX_EXT_BYTES: Final = 2**32 - 1
 MAX_FRACTION_BYTES: Final = 4096
 """Of each part of a fraction: to see that it is in lowest terms costs the square of its length."""
+MAX_HOLE: Final = 2**16 - 1
+"""The highest number of a hole."""
 MAX_SAME_HASH: Final = 100
 """Keys with one hash in a decoded set or map: more are an attempt to make the reader slow."""
 

@@ -29,6 +29,8 @@ class Task(msgspec.Struct, frozen=True, array_like=True, tag="task"):
     arguments: bytes
     seed: int
     answer_bytes: int
+    inputs: tuple[bytes, ...] = ()
+    """The answers for the holes in the arguments, in their order."""
 
 
 class Check(msgspec.Struct, frozen=True, array_like=True, tag="check"):

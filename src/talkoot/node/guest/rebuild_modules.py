@@ -6,7 +6,7 @@ import importlib.machinery
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from types import CodeType, ModuleType
-from typing import Any
+from typing import Any, ClassVar
 
 from talkoot.core import carrier
 
@@ -14,17 +14,23 @@ from talkoot.core import carrier
 class LocalModules:
     """A finder and loader that knows the modules that a carrier holds, and no others."""
 
+    _installed: ClassVar["LocalModules | None"] = None
+
     def __init__(self, modules: list[carrier.Module], codes: dict[int, CodeType]) -> None:
         self._modules = {module.name: module for module in modules}
+        self._tops = {module.name.partition(".")[0] for module in modules}
         self._codes = codes
         self._replaced: dict[str, ModuleType] = {}
         self._added: list[str] = []
 
     def install(self) -> None:
-        """Let imports find these modules, before any of the same name."""
-        for name in [n for n in sys.modules if n.partition(".")[0] in self._tops()]:
-            self._replaced[name] = sys.modules.pop(name)
-        sys.meta_path.insert(0, self)
+        """Let imports find these modules, before any of the same name, and no longer those of another program."""
+        if LocalModules._installed is not None:
+            LocalModules._installed.remove()
+        LocalModules._installed = self
+        if self._modules:
+            self._replaced = self._take()
+            sys.meta_path.insert(0, self)
 
     def add(self, module: ModuleType) -> None:
         """Make the namespace of functions known as a module, for what looks classes up by module."""
@@ -32,11 +38,13 @@ class LocalModules:
         sys.modules[module.__name__] = module
 
     def remove(self) -> None:
-        """Forget them, and what they hid comes back."""
-        if self in sys.meta_path:
+        """Forget them, and what they hid comes back. Does nothing where another program has taken their place."""
+        if LocalModules._installed is not self:
+            return
+        LocalModules._installed = None
+        if self._modules:
             sys.meta_path.remove(self)
-        for name in [n for n in sys.modules if n.partition(".")[0] in self._tops()]:
-            del sys.modules[name]
+            self._take()
         for name in self._added:
             sys.modules.pop(name, None)
         sys.modules.update(self._replaced)
@@ -66,8 +74,9 @@ class LocalModules:
         if code >= 0:
             exec(self._codes[code], vars(module))  # noqa: S102 - the sandbox is for this
 
-    def _tops(self) -> set[str]:
-        return {name.partition(".")[0] for name in self._modules}
+    def _take(self) -> dict[str, ModuleType]:
+        """Take everything out of the process that is called like one of these modules, or is below it."""
+        return {name: sys.modules.pop(name) for name in list(sys.modules) if name.partition(".")[0] in self._tops}
 
 
 def unambiguous(classes: Iterable[type]) -> dict[str, type]:

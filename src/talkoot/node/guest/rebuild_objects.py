@@ -167,7 +167,12 @@ class Builder:
 
     def _instance(self, number: int, record: carrier.Instance) -> Any:
         maker = self.value(record.maker)
-        made = self._made[number] = maker(*[self.value(argument) for argument in record.arguments])
+        arguments = [self.value(argument) for argument in record.arguments]
+        try:
+            made = self._made[number] = maker(*arguments)
+        except Exception as error:
+            error.add_note("Raised when the program's objects were made, before its globals were all in place.")
+            raise
         pairs = [(self.value(key), self.value(value)) for key, value in record.pairs]
         if record.maker == [carrier.HELPER, "single_dispatch"]:
             rebuild_makers.register(made, pairs)

@@ -95,11 +95,14 @@ class Cell:
             reply = self._ask(frames.Check(witness, node), timeout_s=10.0)
         return reply.open if isinstance(reply, frames.Checked) else [f"the worker does not answer ({reply})"]
 
-    def run(self, arguments: bytes, seed: int, *, time_s: float) -> Run:
-        """Run the program once. Raises NoSandbox where the cell has ended before."""
+    def run(self, arguments: bytes, seed: int, *, time_s: float, inputs: tuple[bytes, ...] = ()) -> Run:
+        """Run the program once; `inputs` are the answers for the holes in the arguments.
+
+        Raises NoSandbox where the cell has ended before.
+        """
         with self._using:
             started = time.monotonic()
-            request = frames.Task(arguments, seed, self._limits.answer_bytes)
+            request = frames.Task(arguments, seed, self._limits.answer_bytes, inputs)
             reply = self._ask(request, timeout_s=time_s)
             wall_s = time.monotonic() - started
             if isinstance(reply, frames.Finished):

@@ -103,6 +103,8 @@ class Groups:
 
     def __init__(self) -> None:
         self._parents, self._v2 = _parents()
+        for parent in set(self._parents.values()):
+            _remove_leftovers(parent)
         self.usable = self._try()
 
     def make(self, caps: Caps) -> Group:
@@ -129,6 +131,14 @@ class Groups:
         except OSError:
             return False
         return True
+
+
+def _remove_leftovers(parent: Path) -> None:
+    """Groups of a node that was killed: empty, for their processes died with it."""
+    for folder in parent.glob("talkoot-*-*"):
+        if not Path("/proc", folder.name.split("-")[1]).exists():
+            with suppress(OSError):
+                folder.rmdir()
 
 
 def _parents() -> tuple[dict[str, Path], bool]:

@@ -11,6 +11,8 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any, Final, Protocol, TypeVar
 
+from talkoot.core.errors import NoSandbox
+
 LOOK_EVERY_S: Final = 0.05
 
 T = TypeVar("T")
@@ -29,6 +31,8 @@ class Keeper:
     def __init__(self) -> None:
         self._work: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self._watched: set[Watched] = set()
+        self._putting = threading.Lock()
+        self._closed = False
         self._thread = threading.Thread(target=self._keep, name="talkoot-cells", daemon=True)
         self._thread.start()
 
@@ -42,7 +46,10 @@ class Keeper:
             except BaseException as error:  # noqa: BLE001 - handed to the caller
                 future.set_exception(error)
 
-        self._work.put(do)
+        with self._putting:
+            if self._closed:
+                raise NoSandbox("the sandbox is closed")
+            self._work.put(do)
         return future.result()
 
     def watch(self, cell: Watched) -> None:
@@ -55,7 +62,9 @@ class Keeper:
 
     def close(self) -> None:
         """End the thread; what was started from it may end with it."""
-        self._work.put(None)
+        with self._putting:
+            self._closed = True
+            self._work.put(None)
         self._thread.join()
 
     def _keep(self) -> None:

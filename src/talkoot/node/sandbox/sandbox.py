@@ -72,6 +72,8 @@ class Sandbox:
     def close(self) -> None:
         """End all cells and remove their scratch."""
         with self._lock:
+            if self._closed:
+                return
             self._closed = True
             cells = list(self._cells)
         for cell in cells:

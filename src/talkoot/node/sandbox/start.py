@@ -39,6 +39,7 @@ class Host:
         self._store = Store(folder)
         self._accounts = Accounts()
         self._groups = Groups()
+        self._keeper = Keeper()
         _remove_leftovers(self._store.folder)
         self._cells = Path(tempfile.mkdtemp(prefix="cells-", dir=self._store.folder))
         self._cells.chmod(0o755)
@@ -54,10 +55,6 @@ class Host:
     @cached_property
     def _runtime(self) -> Path:
         return self._store.runtime()
-
-    @cached_property
-    def _keeper(self) -> Keeper:
-        return Keeper()
 
     def start(self, rung: Rung, spec: CellSpec, ended: Callable[[Cell], None]) -> Cell:
         """A cell whose worker is up. Raises NoSandbox with the reason; nothing remains of a start that failed."""
@@ -77,8 +74,7 @@ class Host:
 
     def close(self) -> None:
         """Remove the cells' folder. The copies in the store stay for the next start."""
-        if "_keeper" in self.__dict__:
-            self._keeper.close()
+        self._keeper.close()
         shutil.rmtree(self._cells, ignore_errors=True)
         with suppress(OSError):
             os.close(self._held)

@@ -19,6 +19,8 @@ from talkoot.sdk.program._words import words
 if TYPE_CHECKING:
     from talkoot.sdk.program._walker import Walker
 
+_HEAP_TYPE: Final = 1 << 9
+"""Flag of classes that are made while Python runs (Py_TPFLAGS_HEAPTYPE)."""
 _EARLY: Final = ("__slots__", "__orig_bases__")
 _SKIPPED: Final = words(
     "__module__ __qualname__ __dict__ __weakref__ _abc_impl __slotnames__ __firstlineno__ __static_attributes__"
@@ -80,7 +82,7 @@ def _named(cls: type) -> tuple[str, str] | None:
     for name, thing in vars(sys.modules[module]).items() if module in sys.modules else ():
         if thing is cls:
             return module, name
-    if module == "builtins":
+    if not cls.__flags__ & _HEAP_TYPE:
         raise CannotSendError(f"the class {qualname} has no name by which it can be found", "Do not keep it.")
     return None
 

@@ -69,7 +69,7 @@ def describe(walker: "Walker", thing: Any) -> Instance:
         maker, arguments = rule(thing)
         form = [carrier.HELPER, maker] if isinstance(maker, str) else walker.value(maker)
         return Instance(form, [walker.value(a, label) for label, a in arguments], [], [], [], [])
-    if isinstance(thing, logging.Logger) and type(thing) is logging.Logger:
+    if type(thing) is logging.Logger:
         return Instance([carrier.HELPER, "logger"], [_logger_name(walker, thing)], [], [], [], [])
     parts = _reduced(walker, thing)
     if isinstance(parts, list):

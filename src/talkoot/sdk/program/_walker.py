@@ -5,6 +5,7 @@ which they are met; everything else is written where it stands, by content. The 
 from becoming deep recursion. The rules for the kinds of object are in the modules beside this one.
 """
 
+import logging
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -192,6 +193,8 @@ class Walker:
         for thing, record in zip(self.live, self._records, strict=True):
             if isinstance(thing, Space):
                 record = carrier.Namespace(thing.package, list(thing.entries.items()))
+            elif type(thing) is logging.Logger:
+                record = _instances.describe(self, thing)  # now that all modules whose name it may have are known
             assert record is not None
             records.append(record)
         self._refuse_cycles(records)
