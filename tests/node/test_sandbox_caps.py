@@ -115,6 +115,24 @@ def test_a_thread_left_behind_ends_the_cell_but_not_the_answer(lab, rung):
         cell.run(codec.encode((("double", 1), {})), 1, time_s=5)
 
 
+def test_a_worker_that_computes_between_tasks_is_ended(lab):
+    rung = lab.sandbox.rung
+    lab.need(rung)
+    cell = lab.open(rung)
+    assert cell.run(codec.encode((("computes_afterwards",), {})), 1, time_s=5).outcome is Outcome.ANSWERED
+    until = time.monotonic() + 20
+    while cell.alive and time.monotonic() < until:
+        time.sleep(0.01)
+    with pytest.raises(NoSandbox, match="went on computing"):
+        cell.run(codec.encode((("double", 1), {})), 1, time_s=5)
+
+
+def test_a_traceback_without_end_is_a_short_answer(lab, rung):
+    run = lab.run(rung, "recurses")
+    assert (run.outcome, codec.decode(run.answer)["type"]) == (Outcome.RAISED, "RecursionError")
+    assert len(run.answer) < 4096
+
+
 def test_a_child_that_comes_back_from_fork_answers_nothing(lab, rung):
     assert lab.value(rung, "forks_and_comes_back") == 1
     assert lab.value(rung, "double", 1) == 2

@@ -2,15 +2,19 @@
 
 import os
 import secrets
+import shutil
 import socket
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
+import msgspec
 import pytest
 
 from talkoot.core import codec
-from talkoot.core.types import Rung
+from talkoot.core.types import Rung, TaskLimits
+from talkoot.node.sandbox import CellSpec
 
 RUNGS = [Rung.BWRAP, Rung.NAMESPACES, Rung.LANDLOCK]
 OWN_ROOT = {Rung.BWRAP, Rung.NAMESPACES}
@@ -63,6 +67,22 @@ def test_a_task_may_have_worker_processes_where_there_are_namespaces(lab, rung, 
     if rung not in OWN_ROOT:
         pytest.skip("single-process tasks: stated in docs/explanation/sandbox.md")
     assert lab.value(rung, "pooled", method) == [0, 2, 4, 6]
+
+
+def test_a_job_has_its_own_msgspec_or_none(lab, rung):
+    assert lab.run(rung, "foreign_msgspec").outcome == "raised"
+    environment = lab.folder / f"with-msgspec-{rung}"
+    shutil.copytree(Path(msgspec.__file__).parent, environment / "msgspec")
+    shutil.copy(lab.environment / "attacks.py", environment)
+    environment.chmod(0o755)
+    cell = lab.sandbox.open(CellSpec(TaskLimits(), environment), rung=rung)
+    cell.load(lab.program)
+    for _ in range(2):
+        run = cell.run(codec.encode((("foreign_msgspec",), {})), 1, time_s=20)
+        path, encoded = codec.decode(run.answer)
+        assert "environment" in path or "with-msgspec" in path
+        assert encoded == b'{"x":1}'
+    cell.close()
 
 
 def test_a_task_may_use_the_shell(lab, rung):

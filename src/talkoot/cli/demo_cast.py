@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -77,6 +78,8 @@ class Cast:
     store: Path
     actors: list[Actor] = field(default_factory=list)
     keep: bool = False
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+    _over: bool = False
 
     def home(self, name: str) -> Path:
         """The `TALKOOT_HOME` of one person."""
@@ -92,7 +95,9 @@ class Cast:
         logs.mkdir(exist_ok=True)
         said, complained = logs / f"{name}.out", logs / f"{name}.err"
         inherited = {} if bare else {**os.environ, "TALKOOT_STORE": str(self.store), "TALKOOT_PROGRESS": "0"}
-        with said.open("wb") as out, complained.open("wb") as err:
+        with self._lock, said.open("wb") as out, complained.open("wb") as err:
+            if self._over:
+                raise ActorFailed(f"the demo ended before its {name} began")
             process = subprocess.Popen(
                 command,
                 stdin=subprocess.DEVNULL,
@@ -102,12 +107,14 @@ class Cast:
                 cwd=self.folder,
                 start_new_session=True,  # Ctrl-C is for the demo, which ends its actors in order
             )
-        actor = Actor(name, process, said, complained)
-        self.actors.append(actor)
+            actor = Actor(name, process, said, complained)
+            self.actors.append(actor)
         return actor
 
     def stop(self, *, but: Sequence[Actor] = ()) -> None:
         """End all actors, politely at first: what came last goes first, so that the hub is there to the end."""
+        with self._lock:
+            self._over = True
         leaving = [actor for actor in reversed(self.actors) if actor not in but and actor.process.poll() is None]
         hubs = [actor for actor in leaving if actor.name == "hub"]
         for group in ([actor for actor in leaving if actor not in hubs], hubs):

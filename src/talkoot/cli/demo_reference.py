@@ -18,7 +18,7 @@ from talkoot.core.lock import encode_lock
 from talkoot.core.requirements import script_requirements
 from talkoot.node.device import look
 from talkoot.node.environments import PYTHON, EnvironmentStore
-from talkoot.node.numeric import blas_core
+from talkoot.node.sandbox.numeric import blas_core
 from talkoot.sdk.resolve import resolve
 
 _PROGRAM: Final = """
@@ -47,6 +47,7 @@ class Reference:
         self._cast = cast
         self._example = example
         self._locks = locks
+        self._store = EnvironmentStore(cast.store / "environments")
         self._actor: Actor | None = None
         self._failure: TalkootError | None = None
         self._thread = threading.Thread(target=self._run, name="talkoot-demo-reference", daemon=True)
@@ -55,22 +56,21 @@ class Reference:
     def answers(self) -> list[Any]:
         """Wait for them. Raises what kept them from being computed."""
         self._thread.join()
-        if self._failure is not None:
-            raise self._failure
-        assert self._actor is not None
-        answers: list[Any] = self._actor.result()
-        return answers
+        try:
+            if self._failure is not None:
+                raise self._failure
+            assert self._actor is not None
+            answers: list[Any] = self._actor.result()
+            return answers
+        finally:
+            self._store.close()
 
     def _run(self) -> None:
         try:
             lock = resolve(script_requirements(self._example.read_text()), python=PYTHON, cache=self._locks)
-            store = EnvironmentStore(self._cast.store / "environments")
-            try:
-                packages = store.get(encode_lock(lock))
-                assert packages is not None
-                self._actor = self._start(packages)
-            finally:
-                store.close()
+            packages = self._store.get(encode_lock(lock))
+            assert packages is not None
+            self._actor = self._start(packages)
         except TalkootError as error:
             self._failure = error
 
@@ -89,4 +89,8 @@ def same(ours: list[Any], right: list[Any]) -> list[int]:
     """The places where the answers are not the same, to the bit (JSON keeps every bit of a float)."""
     if len(ours) != len(right):
         return list(range(max(len(ours), len(right))))
-    return [i for i, pair in enumerate(zip(ours, right, strict=True)) if json.dumps(pair[0]) != json.dumps(pair[1])]
+    return [i for i, pair in enumerate(zip(ours, right, strict=True)) if _text(pair[0]) != _text(pair[1])]
+
+
+def _text(answer: Any) -> str:
+    return json.dumps(answer, sort_keys=True)

@@ -21,6 +21,11 @@ def show(value: Any, text: str, *, as_json: bool) -> None:
     print(json.dumps(jsonable(value), indent=_INDENT, ensure_ascii=False) if as_json else text, flush=True)
 
 
+def compact(value: Any) -> str:
+    """JSON in one line, for verbs that run on after it."""
+    return json.dumps(jsonable(value), ensure_ascii=False)
+
+
 def say(text: str, *, as_json: bool) -> None:
     """A word about what goes on: on stdout for people, on stderr where stdout belongs to JSON."""
     stream = sys.stderr if as_json else sys.stdout

@@ -78,7 +78,7 @@ A hub listens on loopback. Every call but two is a signed POST; nothing is belie
 - **Errors**: a status other than 200 and a map `{{code, message, hint}}`. The code is stable; see below.
 - **Host**: requests whose `Host` is not a name of loopback are refused (DNS rebinding).
 
-`GET {HELLO_PATH}` gives a map of what the hub says of itself, unsigned: {{hello}}. `GET /healthz` is 200 while the hub works.
+`GET {HELLO_PATH}` gives a map of what the hub says of itself, unsigned: HELLO. `GET /healthz` is 200 while the hub works.
 `GET /metrics` has counters and gauges for Prometheus. `GET /` and `/jobs/ID` are pages to read; they show no answers.
 """
 
@@ -86,7 +86,7 @@ A hub listens on loopback. Every call but two is a signed POST; nothing is belie
 def page() -> str:
     """The reference page of the API, in Markdown."""
     hello = ", ".join(f"`{name}`" for name in Hello.__struct_fields__)
-    return "\n".join([_INTRO.format(hello=hello), *_calls(), *_messages(), *_errors()]) + "\n"
+    return "\n".join([_INTRO.replace("HELLO", hello), *_calls(), *_messages(), *_errors()]) + "\n"
 
 
 def _calls() -> Iterator[str]:
@@ -97,8 +97,8 @@ def _calls() -> Iterator[str]:
 
 def _messages() -> Iterator[str]:
     yield "\n## Messages"
-    listed = [kind for e in ENDPOINTS for kind in (e.body, e.reply)]
-    for kind in sorted({*listed, *_PARTS}, key=lambda kind: kind.__name__):
+    listed: set[type[msgspec.Struct]] = {*_PARTS, *(e.body for e in ENDPOINTS), *(e.reply for e in ENDPOINTS)}
+    for kind in sorted(listed, key=lambda kind: kind.__name__):
         yield f"\n### {kind.__name__}\n"
         doc = inspect.getdoc(kind)
         if doc and doc != inspect.getdoc(msgspec.Struct):
@@ -133,3 +133,9 @@ def _type_text(hint: Any) -> str:
     if hint is type(None):
         return "nil"
     return str(getattr(hint, "__name__", hint))
+
+
+if __name__ == "__main__":
+    import sys
+
+    sys.stdout.write(page())

@@ -18,7 +18,7 @@ import msgspec
 
 from talkoot.core import events as ev
 from talkoot.core import ids
-from talkoot.core.errors import Conflict, DiskFull, TalkootError
+from talkoot.core.errors import BadInput, Conflict, DiskFull, TalkootError
 from talkoot.core.ids import PublicKey
 from talkoot.crypto.checkpoint import Checkpoint, log_origin, sign_checkpoint
 from talkoot.crypto.keys import SigningKey
@@ -150,13 +150,15 @@ class Engine:
         try:
             reply = command.run(tx)
             self._finish(command.kind, tx)
-        except (TalkootError, sqlite3.IntegrityError) as error:
+        except (TalkootError, sqlite3.IntegrityError, OverflowError) as error:
             self.db.execute("ROLLBACK TO command")
             self.db.execute("RELEASE command")
             self._fold.forget()
             self.log.reload()
             if isinstance(error, TalkootError):
                 return Done(error=error)
+            if isinstance(error, OverflowError):
+                return Done(error=BadInput(f"a number in the {command.kind} is larger than any that the hub keeps"))
             return Done(error=Conflict(f"the {command.kind} would break a law of the ledger: {error}"))
         self.db.execute("RELEASE command")
         transactions.append(tx)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from talkoot.core import limits
-from talkoot.core.errors import Busy
+from talkoot.core.errors import BadInput, Busy
 from talkoot.hub import schema
 from talkoot.hub.offers import Query
 
@@ -48,6 +48,8 @@ class Readers:
         connection.execute("BEGIN")
         try:
             return question(query_of(connection))
+        except OverflowError:
+            raise BadInput("a number in the request is larger than any that the hub keeps") from None
         finally:
             connection.execute("ROLLBACK")
 

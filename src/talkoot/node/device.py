@@ -16,7 +16,7 @@ import msgspec
 import talkoot
 from talkoot.core.types import NodeDescription, NumericClass, Rung
 from talkoot.node.caps import Caps
-from talkoot.node.sandbox.numeric import blas_core, numeric_class
+from talkoot.node.sandbox.numeric import numeric_class
 
 NVIDIA_TIMEOUT_S: Final = 5.0
 _UNLIMITED_BYTES: Final = 2**60
@@ -40,11 +40,6 @@ class Device(msgspec.Struct, frozen=True):
     gpus: tuple[str, ...]
     load: float
     """Running processes, averaged over the last minute."""
-
-    @property
-    def blas_core(self) -> str:
-        """The OPENBLAS_CORETYPE that its cells are pinned to."""
-        return blas_core(self.numeric_class.simd)
 
 
 def look(store: Path) -> Device:

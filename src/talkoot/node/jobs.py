@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from talkoot.core import ids, limits
-from talkoot.core.errors import BadInput, NotAllowed, NotFound, TalkootError
+from talkoot.core.errors import BadInput, NotAllowed, NotFound, TalkootError, Unavailable
 from talkoot.core.types import Isolation, KillReason, Manifest, Rung
 from talkoot.crypto.signed import Kind, Signed, verify
 from talkoot.node.blobs import BlobCache, Identify
@@ -211,7 +211,7 @@ class Jobs:
     def _fetched(self, names: Sequence[bytes]) -> tuple[bytes, ...]:
         try:
             contents = self._fetch(names)
-        except (NotAllowed, NotFound) as error:  # the job may have ended meanwhile
+        except (NotAllowed, NotFound, Unavailable) as error:  # the job may have ended meanwhile, or the node leaves
             raise Later(error.message) from error
         except BadInput as error:
             raise Refusal(KillReason.SIGNATURE, error.message) from error

@@ -114,7 +114,7 @@ class Slot:
             return self._refused(work, refusal.reason)
         except TalkootError as error:
             return self._refused(work, f"{KillReason.SANDBOX}: {error.message}")
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - whatever goes wrong here, the node lives on and the hub is told
             log.exception("an error of the node itself", attempt=work.attempt)
             return self._refused(work, f"{KillReason.SANDBOX}: an error of the node itself: {type(error).__name__}")
 
@@ -122,7 +122,7 @@ class Slot:
         log.warning("task refused", job=ids.job_text(work.job), index=work.item.index, reason=reason)
         return Ended(work.attempt, self._shop.clerk.refusal(work, reason), 0.0)
 
-    def _run(self, work: Work, ready: Ready) -> Ended:
+    def _run(self, work: Work, ready: Ready, *, again: bool = True) -> Ended:
         alone = work.item.fresh or ready.alone
         cell = self._cell(work, ready, alone=alone)
         if not self._hold(work.attempt, cell):
@@ -135,7 +135,9 @@ class Slot:
         except NoSandbox:
             if self._is_cancelled(work.attempt):
                 return Ended(work.attempt, None, 0.0)
-            raise
+            if not again:
+                raise
+            return self._run(work, ready, again=False)  # a warm cell can end between two tasks
         finally:
             took_s = time.monotonic() - started
             if alone or not cell.alive:

@@ -25,8 +25,9 @@ LOOK_AHEAD_TASKS: Final = 100_000
 class Arrivals:
     """The answers of a map that have come and were not taken yet."""
 
-    def __init__(self, *, ordered: bool) -> None:
+    def __init__(self, *, ordered: bool, look_ahead: int | None = None) -> None:
         self._ordered = ordered
+        self._look_ahead = LOOK_AHEAD_TASKS if look_ahead is None else look_ahead
         self._changed = threading.Condition()
         self._answers: dict[int, messages.Answer] = {}
         self._seen = bytearray()
@@ -73,7 +74,7 @@ class Arrivals:
             return self._failure is None
 
     def _has_room(self) -> bool:
-        return self._failure is not None or len(self._seen) - self._taken < LOOK_AHEAD_TASKS
+        return self._failure is not None or len(self._seen) - self._taken < self._look_ahead
 
     def take(self) -> messages.Answer | None:
         """The next answer, or None at the end. Raises what ended the job, or the iterable."""

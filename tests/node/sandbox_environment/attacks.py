@@ -442,6 +442,27 @@ def leaves_daemon(name):
     return
 
 
+def computes_afterwards():
+    """A timer interrupts the worker's wait for the next task, and does not come back."""
+    signal.signal(signal.SIGALRM, lambda *_: endless())
+    signal.setitimer(signal.ITIMER_REAL, 0.05)
+    return
+
+
+def recurses():
+    sys.setrecursionlimit(5_000)
+    return recurses()
+
+
+def foreign_msgspec():
+    import msgspec
+
+    class Point(msgspec.Struct):
+        x: int
+
+    return [msgspec.__file__, msgspec.json.encode(Point(1))]
+
+
 def leaves_thread():
     threading.Thread(target=time.sleep, args=(60,), daemon=True).start()
     return

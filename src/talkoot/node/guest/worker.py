@@ -20,6 +20,8 @@ from talkoot.node.guest.frames import Finished, Status
 from talkoot.node.guest.seeds import Seeds
 
 _FOLDERS: Final = ("work", "tmp", "shm")
+_MOST_PLACES: Final = 100
+"""Frames at each end of a traceback that are part of the answer."""
 _NO_PROCESS: Final = 2**31 - 1
 _FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
@@ -181,6 +183,8 @@ def _hide_runtime(runtime: str) -> None:
 
 def _raised(error: BaseException, places: list[tuple[int, int]], formatted: str) -> Finished:
     name = type(error).__qualname__[: frames.MAX_MESSAGE_CHARS]
+    if len(places) > 2 * _MOST_PLACES:
+        places = places[:_MOST_PLACES] + places[-_MOST_PLACES:]
     answer = codec.encode({"type": name, "frames": [list(place) for place in places]})
     return Finished(Status.RAISED, answer, _text(error), formatted)
 

@@ -26,6 +26,8 @@ LOAD_TIMEOUT_S: Final = 120.0
 """Taking a program may import the whole of its environment."""
 MOST_OUTPUT_BYTES: Final = (MAX_NOTE_BYTES - 4 * (frames.MAX_MESSAGE_CHARS + frames.MAX_TRACEBACK_CHARS)) // 2 - 256
 """Of each stream; the rest of the note is the message and the traceback."""
+IDLE_CPU_S: Final = 1.0
+"""Processor time, for each CPU, that threads of a library may spin away after a task before they sleep."""
 _LONG_RUN_S: Final = 0.05
 """A run shorter than one look of the keeper is not asked for its memory again."""
 _KILLED: Final = {
@@ -66,6 +68,7 @@ class Cell:
         self._signalled = False
         self._finished = False
         self._memory_bytes = 0
+        self._idle_cpu_s: float | None = None
         self._last_output = (b"", b"")
 
     def lend(self, give_back: Callable[[], None]) -> None:
@@ -142,17 +145,30 @@ class Cell:
         if self._signalled:
             return
         try:
-            beyond = self._watch.beyond()
+            beyond = self._watch.beyond() or self._busy_while_idle()
         except Exception as error:  # noqa: BLE001 - a cell that cannot be watched must not run
             beyond = f"{KillReason.SANDBOX}: the node could not watch the cell ({error})"
         if beyond:
             self.kill(beyond)
+
+    def _busy_while_idle(self) -> str:
+        """A worker has nothing to do between tasks, and nobody pays for what it does there."""
+        if self._using.locked():
+            self._idle_cpu_s = None
+            return ""
+        used = self._watch.cpu_seconds()
+        if self._idle_cpu_s is None:
+            self._idle_cpu_s = used
+        if used - self._idle_cpu_s > IDLE_CPU_S * max(1, self._limits.cpus):
+            return f"{KillReason.SANDBOX}: the worker went on computing after its task"
+        return ""
 
     def _ask(self, request: frames.Request, *, timeout_s: float) -> frames.Reply | str:
         """The worker's reply; or why there is none, and then the cell has ended."""
         if self._finished or self._signalled:
             self._finish()
             raise NoSandbox(f"this cell has ended ({self._reason or 'its process is gone'})", hint="Open another.")
+        self._idle_cpu_s = None
         most = self._limits.answer_bytes + frames.FRAME_OVERHEAD_BYTES
         try:
             body = self._channel.exchange(frames.pack(request), most_bytes=most, timeout_s=timeout_s)

@@ -6,8 +6,9 @@ from collections.abc import Iterator
 from contextlib import suppress
 
 _PAGE = os.sysconf("SC_PAGE_SIZE")
-_THREADS = 17
-"""Index of num_threads in /proc/PID/stat, counted after the name (proc(5): field 20)."""
+_TICKS_A_SECOND = os.sysconf("SC_CLK_TCK")
+_USER_TICKS, _SYSTEM_TICKS, _THREADS = 11, 12, 17
+"""Indexes in /proc/PID/stat, counted after the name (proc(5): fields 14, 15 and 20)."""
 
 
 def tree(pid: int) -> list[int]:
@@ -59,11 +60,20 @@ def peak_bytes(pid: int) -> int:
 
 def threads(pids: list[int]) -> int:
     """Threads of all the processes together: what a cap on processes counts."""
-    total = 0
+    return sum(int(fields[_THREADS]) for fields in _stats(pids))
+
+
+def cpu_seconds(pids: list[int]) -> float:
+    """Processor time of all the processes together, since each began."""
+    ticks = sum(int(fields[_USER_TICKS]) + int(fields[_SYSTEM_TICKS]) for fields in _stats(pids))
+    return ticks / _TICKS_A_SECOND
+
+
+def _stats(pids: list[int]) -> Iterator[list[str]]:
+    """The fields of /proc/PID/stat behind the name, for those that are still there."""
     for pid in pids:
-        with suppress(OSError, ValueError, IndexError), open(f"/proc/{pid}/stat") as file:
-            total += int(file.read().rpartition(")")[2].split()[_THREADS])
-    return total
+        with suppress(OSError), open(f"/proc/{pid}/stat") as file:
+            yield file.read().rpartition(")")[2].split()
 
 
 def threads_of_uid(uid: int) -> int:

@@ -34,6 +34,10 @@ class Watch:
             return self._memory(pids) or self._processes(pids) or self._scratch(pids)
         return self._kernel_said() or self._scratch(None)
 
+    def cpu_seconds(self) -> float:
+        """Processor time that the cell has used so far."""
+        return usage.cpu_seconds(usage.tree(self.worker))
+
     def peak_bytes(self) -> int:
         """The most memory that the cell has used so far, as far as it can be known."""
         return self.group.peak_bytes() if self.group else usage.peak_bytes(self.worker)
