@@ -63,7 +63,7 @@ def build_app() -> "App":
         name="talkoot",
         help=SUMMARY,
         version=talkoot.__version__,
-        help_format="plaintext",
+        help_format="markdown",
         result_action="return_value",
         exit_on_error=False,
         print_error=False,
