@@ -224,7 +224,7 @@ class Aside:
     def _run(self):
         try:
             self._value = self._function(*self._arguments, **self._how)
-        except BaseException as error:  # noqa: BLE001
+        except BaseException as error:
             self._error = error
 
     def __enter__(self):
@@ -267,5 +267,3 @@ def parked(hub):
         raise AssertionError(f"never {count} parked:\n{text}")
 
     return until
-
-

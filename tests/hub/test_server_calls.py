@@ -71,7 +71,7 @@ def test_hello_says_who_the_hub_is(steady):
 
 
 def test_every_reply_has_the_epoch_and_the_headers_that_browsers_heed(steady):
-    for status, headers, _ in (get(steady, "/v1/hello"), get(steady, "/nowhere"), post(steady, "/v1/exchange", b"no")):
+    for status, headers, _ in (get(steady, "/v1/hello"), get(steady, "/v1/nowhere"), post(steady, "/v1/exchange", b"no")):
         assert status in (200, 400, 404)
         assert parse_epoch(headers[EPOCH_HEADER]) == hello(steady.address).epoch
         assert "default-src 'none'" in headers["content-security-policy"]

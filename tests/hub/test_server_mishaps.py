@@ -38,7 +38,10 @@ def own_disk(folder, size):
     """A folder that is a disk of its own, of so many bytes. Skips where none can be mounted."""
     folder.mkdir()
     options = f"size={size},mode=700"
-    if os.geteuid() or subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", folder], capture_output=True).returncode:
+    if (
+        os.geteuid()
+        or subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", folder], capture_output=True).returncode
+    ):
         pytest.skip("a small file system cannot be mounted here: that takes root and the right to mount")
     try:
         yield folder
@@ -161,7 +164,6 @@ def test_a_writer_that_dies_stops_the_hub_and_says_why(serve_hub, tmp_path, monk
         hub.stop()
     with pytest.raises(TalkootError):
         hub.operator.call("/v1/view/hub", m.Nothing(), m.HubView)
-
 
 
 def test_the_reference_page_of_the_api_is_the_one_in_the_code():

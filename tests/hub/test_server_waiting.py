@@ -22,7 +22,7 @@ def test_a_submission_wakes_a_parked_node_in_its_own_commit(hub, aside, parked):
         parked(1)
         began = time.monotonic()
         job = hub.operator.submit([3])
-        ((job_id, item, value),) = waiting.result()
+        ((job_id, _, value),) = waiting.result()
         assert time.monotonic() - began < SOON_S
     assert (job_id, value) == (job, 9)
     submitted, leased = hub.rows("SELECT jobs.entry, granted FROM attempts JOIN jobs ON jobs.no = job")[0]

@@ -3,7 +3,6 @@
 import hashlib
 import random
 import threading
-from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -34,7 +33,6 @@ class ThreadNode:
     def __init__(self, world: "World", name: str, owner: SigningKey) -> None:
         self.key = SigningKey.generate()
         self.runs = 0
-        self.tamper: Callable[[bytes], bytes] = lambda answer: answer
         self._hub = world.server.key
         self._name = name
         lending = self.key.sign(Kind.LENDING, msgspec.msgpack.encode(m.Lending(self._hub, owner.public, name)))
@@ -88,7 +86,6 @@ class ThreadNode:
         with _one_task_at_a_time:
             random.seed(ids.item_seed(manifest.seed, item.position))
             outcome, answer, note = _run(self._programs[manifest.program], item)
-        answer = self.tamper(answer)
         salt = random.randbytes(16)
         commitment = ids.answer_commitment(salt, hashlib.sha256(answer).digest())
         receipt = Receipt(

@@ -13,12 +13,11 @@ from typing import Any, Final
 
 import talkoot
 from talkoot.cli.demo_cast import Actor, Cast
-from talkoot.core.errors import NotFound, TalkootError
+from talkoot.core.errors import NotFound
 from talkoot.core.lock import encode_lock
 from talkoot.core.requirements import script_requirements
-from talkoot.node.device import look
 from talkoot.node.environments import PYTHON, EnvironmentStore
-from talkoot.node.sandbox.numeric import blas_core
+from talkoot.node.sandbox.numeric import blas_core, numeric_class
 from talkoot.sdk.resolve import resolve
 
 _PROGRAM: Final = """
@@ -49,7 +48,7 @@ class Reference:
         self._locks = locks
         self._store = EnvironmentStore(cast.store / "environments")
         self._actor: Actor | None = None
-        self._failure: TalkootError | None = None
+        self._failure: Exception | None = None
         self._thread = threading.Thread(target=self._run, name="talkoot-demo-reference", daemon=True)
         self._thread.start()
 
@@ -71,14 +70,14 @@ class Reference:
             packages = self._store.get(encode_lock(lock))
             assert packages is not None
             self._actor = self._start(packages)
-        except TalkootError as error:
+        except Exception as error:  # noqa: BLE001 - it is raised again where the answers are asked for
             self._failure = error
 
     def _start(self, packages: Path) -> Actor:
         path = os.pathsep.join((str(packages), str(Path(talkoot.__file__).resolve().parents[1])))
         variables = {"PYTHONPATH": path, "PYTHONHASHSEED": "0", "PATH": os.environ.get("PATH", "")}
         variables |= dict.fromkeys(_THREADS, "1")
-        core = blas_core(look(self._cast.store).simd)
+        core = blas_core(numeric_class().simd)
         if core:
             variables["OPENBLAS_CORETYPE"] = core
         command = [sys.executable, "-S", "-c", _PROGRAM, str(self._example)]

@@ -101,11 +101,11 @@ def _plain(found: Findings) -> dict[str, object]:
 
 
 def _told(found: Findings) -> Iterator[str]:
-    device = found.device
-    yield f"CPU      {words.count(device.cpus, 'core')}, {device.cpu_model or device.machine} ({device.simd}), load {device.load:.2f}"
+    device, numeric = found.device, found.device.numeric_class
+    yield f"CPU      {words.count(device.cpus, 'core')}, {device.cpu_model or numeric.machine} ({numeric.simd}), load {device.load:.2f}"
     yield f"memory   {words.size(device.memory_bytes)}, {words.size(device.memory_free_bytes)} free"
     yield f"GPU      {', '.join(device.gpus) or 'none found'}"
-    yield f"system   {device.system}, {device.libc}, Python {device.python}"
+    yield f"system   {device.system}, {numeric.libc}, Python {numeric.python}"
     yield f"store    {found.store}, {words.size(device.disk_free_bytes)} free"
     yield f"packages uv {found.uv or 'is missing'}; " + (found.index or "the package index answers")
     yield "sandbox"

@@ -7,6 +7,7 @@ signature before anything is parsed, and an error that is nobody's fault but the
 import asyncio
 import logging
 import time
+from http import HTTPStatus
 from typing import Any, Final, TypeVar
 
 import msgspec
@@ -142,11 +143,12 @@ def application(api: Api, pages: list[BaseRoute]) -> Gate:
 
     async def on_http(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
-        if error.status_code == 404:
-            return api.error(NotFound(f"there is nothing at {request.url.path[:200]}"))
-        said = api.error(BadInput(f"{request.method[:20]} is not what {request.url.path[:200]} takes"))
-        said.status_code = error.status_code
-        return said
+        told = _not_here(request, error.status_code)
+        if request.url.path.startswith("/v1/"):
+            reply = api.error(told)
+            reply.status_code = error.status_code
+            return reply
+        return Response(f"{told.message}\n", error.status_code, media_type="text/plain")
 
     async def on_bug(request: Request, error: Exception) -> Response:
         return api.error(error if isinstance(error, TalkootError) else InternalError())
@@ -156,6 +158,13 @@ def application(api: Api, pages: list[BaseRoute]) -> Gate:
         exception_handlers={HTTPException: on_http, TalkootError: on_bug, Exception: on_bug},
     )
     return Gate(inner)
+
+
+def _not_here(request: Request, status: int) -> TalkootError:
+    path = request.url.path[:200]
+    if status == HTTPStatus.NOT_FOUND:
+        return NotFound(f"there is nothing at {path}")
+    return BadInput(f"{request.method[:20]} is not what {path} takes")
 
 
 def _declared_size(request: Request) -> int:

@@ -44,6 +44,8 @@ class Desk:
             # Carried out under the lock, so that a kill never comes before the start it is for.
             for instruction in self._state.handle(event, self._clock()):
                 self._carry_out(instruction)
+            if self._state.stopping:
+                self._changed.notify_all()
 
     def next_poll(self, channel: str) -> Outgoing | None:
         """Wait until a poll is due; None when the node is done."""

@@ -65,7 +65,7 @@ class Ended:
 
 @dataclass(frozen=True, slots=True)
 class Rejected:
-    """The hub will never take this receipt."""
+    """The hub will never take this receipt: the attempt is handed back instead."""
 
     attempt: int
 

@@ -127,7 +127,7 @@ class State:
             case Ended(attempt, report, took_s):
                 self._ended(attempt, report, took_s)
             case Rejected(attempt):
-                self._drop_done(attempt)
+                self._reject(attempt)
             case JobRefused():
                 self._refuse(event, out)
             case Lost():
@@ -209,6 +209,12 @@ class State:
         usual = took_s if self._usual_s is None else self._usual_s
         self._usual_s = usual + _WEIGHT * (took_s - usual)
         _shorten(self._job_s, _MAX_KNOWN_JOBS)
+
+    def _reject(self, attempt: int) -> None:
+        report = self.done.pop(attempt, None)
+        if report is not None:
+            self._done_bytes -= report.size_bytes
+            self.handed_back.add(attempt)
 
     def _drop_done(self, attempt: int) -> None:
         report = self.done.pop(attempt, None)

@@ -190,7 +190,10 @@ class SubmittedTask:
 
     def sent(self) -> None:
         """The hub has it."""
-        self._future._on_hub = True
+        future = self._future
+        future._on_hub = True
+        if future.cancelled():  # while it was on its way
+            future._job.cancel_tasks([future._index])
 
     def refused(self, error: TalkootError) -> None:
         """The hub does not take it."""

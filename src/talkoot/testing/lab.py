@@ -29,6 +29,7 @@ from talkoot.wire.home import Home, KnownHub
 from talkoot.wire.tickets import read_ticket
 
 SMALL = TaskLimits(memory_bytes=256 * 2**20, time_s=20, scratch_bytes=2**20, scratch_files=100, processes=16)
+SETTINGS = Settings(name="lab")
 CAPS = Caps(2, 2 * 2**30, 2**30)
 
 
@@ -60,11 +61,11 @@ class Running:
 class Lab:
     """A hub, its operator who submits, and the devices that they or others lend."""
 
-    def __init__(self, folder: Path, store: Path, undo: ExitStack) -> None:
+    def __init__(self, folder: Path, store: Path, undo: ExitStack, settings: Settings) -> None:
         self.folder, self.store, self.undo = folder, store, undo
         self.home = Home(folder / "home")
         self.operator = self.home.person()
-        self.settings = Settings(name="lab", silence_s=30)
+        self.settings = settings
         self.server = self.start_hub(0)
         self.client = Client(self.server.address, self.server.key, self.operator)
         undo.callback(self.client.close)
@@ -196,7 +197,7 @@ def shared_store() -> Iterator[Path]:
 
 
 @contextmanager
-def lab(folder: Path, store: Path) -> Iterator[Lab]:
+def lab(folder: Path, store: Path, settings: Settings = SETTINGS) -> Iterator[Lab]:
     """A hub that runs, with all that is started on it ended afterwards."""
     with ExitStack() as undo:
-        yield Lab(folder, store, undo)
+        yield Lab(folder, store, undo, settings)
