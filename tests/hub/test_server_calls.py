@@ -294,6 +294,19 @@ def test_what_another_answered_is_not_shown_before_the_task_is_settled(hub):
     assert hub.operator.call("/v1/view/task", m.ViewTask(job, 0), m.TaskView).attempts[0].value
 
 
+def test_a_receipt_is_provable_though_others_of_its_batch_came_too_late(hub):
+    job = hub.operator.submit(range(4))
+    a = hub.device("a")
+    done = a.take()
+    hub.operator.call("/v1/jobs/cancel", m.Cancel(job, (0, 2)))
+    a.exchange(done)
+    for index, place in ((1, 1), (3, 3)):
+        (attempt,) = hub.operator.call("/v1/view/task", m.ViewTask(job, index), m.TaskView).attempts
+        batch = msgspec.msgpack.decode(verify(attempt.batch, Kind.RECEIPTS, key=a.key.public), type=m.ReceiptBatch)
+        assert (attempt.leaf, batch.count) == (place, 4)
+        assert merkle.verify_inclusion(merkle.leaf_hash(attempt.receipt), place, 4, attempt.proof, batch.root)
+
+
 def test_a_receipt_for_an_attempt_of_another_node_changes_nothing(hub):
     hub.operator.submit([1])
     a, thief = hub.device("a"), hub.device("thief")
@@ -391,7 +404,7 @@ def test_a_hub_listens_on_loopback_only(tmp_path):
             HubServer(tmp_path, operator=b"o" * 32, host=host)
 
 
-def test_sigterm_ends_the_process_cleanly_and_answers_who_waits(tmp_path):
+def test_sigterm_ends_the_process_cleanly(tmp_path):
     script = (
         "import sys; from pathlib import Path; from talkoot.hub.serve import serve\n"
         "serve(Path(sys.argv[1]), operator=bytes(32), operator_name='o', port=0, ready=lambda a: print(a, flush=True))\n"

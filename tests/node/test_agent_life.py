@@ -159,6 +159,33 @@ def alive(pid):
         return False
 
 
+class Sleeper(Client):
+    """As on a laptop that is closed for a while: nothing goes out."""
+
+    asleep = False
+
+    def call(self, path, body, reply, *, timeout_s=None):
+        if self.asleep:
+            raise HubUnreachable("no network")
+        return super().call(path, body, reply, timeout_s=timeout_s)
+
+
+def test_a_node_that_was_taken_for_gone_says_again_what_it_is_and_goes_on(tmp_path, store):
+    with lab(tmp_path, store, Settings(name="lab", silence_s=0.5)) as it:
+        it.lend()
+        client = Sleeper(it.server.address, it.server.key, it.home.node(it.server.key))
+        agent = Running(Agent(it.home, it.known, CAPS, store=store, client=client))
+        try:
+            it.answers(it.submit(square, [1]), 1)
+            client.asleep = True
+            it.wait_until(lambda: node_row(it).state == "silent")
+            job = it.submit(square, range(5))
+            client.asleep = False
+            assert len(it.answers(job, 5)) == 5
+        finally:
+            agent.stop()
+
+
 def test_a_device_that_was_never_lent_is_told_so_and_stops(lab):
     agent = Running(Agent(Home(lab.folder / "stranger"), lab.known, CAPS, store=lab.store))
     ending = agent.wait()

@@ -7,10 +7,11 @@ import msgspec
 import pytest
 
 from talkoot.core import codec
-from talkoot.core.types import Isolation, Note, Outcome, Receipt, Rung
+from talkoot.core.types import Isolation, Note, Outcome, Quorum, Receipt, Rung
 from talkoot.node.caps import Caps
 from talkoot.testing.lab import CAPS, SMALL, lab, shared_store
 from talkoot.wire import messages as m
+from talkoot.wire.home import Home
 
 
 @pytest.fixture(scope="module")
@@ -182,6 +183,21 @@ def test_short_tasks_are_held_in_numbers_so_that_no_slot_waits_for_the_hub(share
     started = time.monotonic()
     shared.answers(job, 2_000)
     assert 2_000 / (time.monotonic() - started) > 200  # a lower bound for a busy machine, not a measurement
+
+
+def test_the_answer_of_one_task_is_the_argument_of_another(shared):
+    first = shared.submit(square, [3])
+    second = shared.submit(square, [codec.Hole(0)], inputs=[(m.TaskRef(first, 0),)])
+    assert codec.decode(shared.answers(second, 1)[0].answer) == 81
+
+
+def test_devices_of_two_strangers_agree_on_a_job(lab):
+    for name in ("ann", "bob"):
+        lab.agent(name, home=Home(lab.folder / name))
+    job = lab.submit(square, range(6), verifier=Quorum(2))
+    answers = lab.answers(job, 6)
+    assert [codec.decode(answers[i].answer) for i in range(6)] == [i * i for i in range(6)]
+    assert lab.progress(job).copies == 6
 
 
 def test_caps_are_checked_where_the_owner_gives_them():

@@ -45,7 +45,7 @@ def test_a_ticket_is_redeemed_and_the_hub_remembered(world, tmp_path):
     assert Home(home).find().key == world.server.key
     with world.connect(home=home) as hub:
         assert repr(hub) == "<Hub 'hub', project 'default'>"
-        assert [job.submitter for job in hub.jobs()][0] == getpass.getuser()
+        assert next(job.submitter for job in hub.jobs()) == getpass.getuser()
 
 
 def test_a_contributors_ticket_is_not_for_submitting(world, tmp_path):
@@ -96,7 +96,9 @@ def test_the_package_is_imported_in_no_time_and_loads_nothing():
 
 
 def test_connecting_needs_neither_numpy_nor_rich_nor_the_server():
-    code = "import sys, talkoot; talkoot.connect; print([m for m in ('numpy', 'rich', 'starlette', 'uv') if m in sys.modules])"
+    code = (
+        "import sys, talkoot; talkoot.connect; print([m for m in ('numpy', 'rich', 'starlette', 'uv') if m in sys.modules])"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
 

@@ -80,9 +80,7 @@ def test_failures_are_counted_in_the_summary():
     assert ", 5 of them known to the hub before, 3 failed, 1 cancelled, " in text
 
 
-@pytest.mark.parametrize(
-    ("seconds", "text"), [(0.44, "0.4 s"), (59, "59 s"), (200, "3 min 20 s"), (7500, "2 h 5 min")]
-)
+@pytest.mark.parametrize(("seconds", "text"), [(0.44, "0.4 s"), (59, "59 s"), (200, "3 min 20 s"), (7500, "2 h 5 min")])
 def test_durations_are_said_as_people_say_them(seconds, text):
     assert duration(seconds) == text
 

@@ -192,3 +192,13 @@ def test_a_hub_that_is_away_is_waited_for_and_said_so(world, monkeypatch):
         hub._connection._client.call = flaky
         assert hub.submit(add, 1).result(10) == 1
     assert said == ["hub not reachable, waiting", "hub reachable again"]
+
+
+def test_ctrl_c_ends_the_block_though_the_hub_is_away(world):
+    before = threading.active_count()
+    with pytest.raises(KeyboardInterrupt), world.connect() as hub:
+        world.server.stop()
+        future = hub.submit(add, 1)
+        raise KeyboardInterrupt
+    assert isinstance(future.exception(0), talkoot.TalkootError)
+    assert threading.active_count() <= before

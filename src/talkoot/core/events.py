@@ -214,6 +214,14 @@ class AttemptAnswered(_Event, frozen=True):
     note: bytes
 
 
+class ReceiptSetAside(_Event, frozen=True):
+    """A receipt came in the same batch as others that were recorded, and was not needed itself. The leaf that it has in
+    the batch is kept, so that the others can still be proved."""
+
+    place: int
+    leaf: bytes
+
+
 class AttemptMoved(_Event, frozen=True):
     attempt: int
     event: AttemptEvent
@@ -256,6 +264,7 @@ Event = (
     | Leased
     | LeaseMoved
     | AttemptAnswered
+    | ReceiptSetAside
     | AttemptMoved
     | Convicted
 )

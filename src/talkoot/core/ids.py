@@ -42,6 +42,11 @@ def environment_id(lock: bytes) -> EnvironmentId:
     return EnvironmentId(derive("environment/1", lock))
 
 
+def raw_cid(digest: bytes) -> bytes:
+    """The CIDv1 of raw bytes with this SHA-256: how an action names an input."""
+    return b"\x01\x55\x12\x20" + digest
+
+
 def _int(value: int) -> bytes:
     return value.to_bytes(9, "big", signed=True)
 
@@ -60,9 +65,7 @@ def action_id(
     """
     place = b"pure" if position is None else _int(position)
     return ActionId(
-        derive(
-            "action/1", program, arguments, b"".join(derive("cid/1", c) for c in inputs), environment, _int(seed), place
-        )
+        derive("action/1", program, arguments, b"".join(derive("cid/1", c) for c in inputs), environment, _int(seed), place)
     )
 
 

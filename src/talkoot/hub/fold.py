@@ -389,12 +389,13 @@ class Fold:
             )
         return node, job, index
 
-    def _hub_opened(self, position: int, e: ev.HubOpened) -> None:
-        pass
+    def _told_only(self, position: int, e: ev.HubOpened | ev.ReceiptSetAside) -> None:
+        """What is for readers of the log, and is in no table."""
 
 
 _HANDLERS: Final[dict[type, Callable[[Fold, int, Any], None]]] = {
-    ev.HubOpened: Fold._hub_opened,
+    ev.HubOpened: Fold._told_only,
+    ev.ReceiptSetAside: Fold._told_only,
     ev.AccountOpened: Fold._account_opened,
     ev.Transferred: Fold._transferred,
     ev.ProjectCreated: Fold._project_created,

@@ -5,6 +5,7 @@ import os
 import time
 from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final
 
 import msgspec
@@ -104,14 +105,16 @@ async def answers(service: Service, call: Call, body: m.ReadAnswers) -> m.Answer
         return reading.as_reply(await _look(service, call, body, body.after, report=True))
     deadline = time.monotonic() + wait_s
     with Patience(service, call.gone()) as patience, service.bells.hung(body.job, patience.wake):
-        cursor, looks = body.after, 0
+        cursor, looks = max(0, body.after), 0
         while True:
             patience.wake.clear()
             last = patience.over or time.monotonic() >= deadline
-            page = await _look(service, call, body, cursor, report=last)
-            if page.progress is not None:
-                return reading.as_reply(page)
-            cursor, looks = page.cursor, looks + 1
+            if last or service.glance(partial(reading.has_news, submitter=call.key, job=body.job, after=cursor)):
+                page = await _look(service, call, body, cursor, report=last)
+                if page.progress is not None:
+                    return reading.as_reply(page)
+                cursor = page.cursor
+            looks += 1
             if looks > _IMPATIENT_LOOKS:  # a job that moves without settling would have us look at every commit
                 await patience.pause(_PAUSE_S)
             await patience.wait(deadline - time.monotonic())

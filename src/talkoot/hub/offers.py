@@ -82,6 +82,6 @@ def why_not(query: Query, job: int, index: int, need: Need) -> list[tuple[str, s
         why = job_obstacle(offer, need) or refusal(query, job, offer.node)
         if not why and wanted:
             reasons = [place_obstacle(offer, need, Place(Purpose(p), node, owners, class_digest)) for p, node in wanted]
-            why = "it could take it, and is busy with other tasks" if not all(reasons) else reasons[0]
+            why = "it could take it when it next asks for work" if not all(reasons) else reasons[0]
         found.append((offer.name, why or "it could take it"))
     return found

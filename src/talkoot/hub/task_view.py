@@ -11,7 +11,7 @@ import msgspec
 
 from talkoot.core import confidence, pricing
 from talkoot.core.errors import NotFound
-from talkoot.core.events import AttemptAnswered, Payload
+from talkoot.core.events import AttemptAnswered, Payload, ReceiptSetAside
 from talkoot.core.lifecycle import SETTLED_TASKS, TaskState
 from talkoot.core.types import Receipt
 from talkoot.crypto import merkle
@@ -112,21 +112,28 @@ def _attempt_row(query: Query, attempt: _Attempt, *, shown: bool) -> m.AttemptRo
 def _proof(query: Query, attempt: _Attempt) -> tuple[Signed | None, tuple[bytes, ...], int]:
     """(signed batch, inclusion proof, place) of the attempt's receipt, from the entry that it came in with.
 
-    Nothing where the receipt has not come, or where the rest of its batch is not on record.
+    Nothing where the receipt has not come.
     """
     if not attempt.receipt:
         return None, (), 0
     entry = _entry_of(query, attempt)
     if entry is None or not entry.will:
         return None, (), 0
-    receipts = [event.receipt for event in entry.events if isinstance(event, AttemptAnswered)]
     signed = msgspec.msgpack.decode(entry.will, type=Signed)
     batch = msgspec.msgpack.decode(signed.payload, type=m.ReceiptBatch)
-    leaves = [merkle.leaf_hash(receipt) for receipt in receipts]
-    if merkle.root(leaves) != batch.root or attempt.receipt not in receipts:
+    leaves, leaf = leaves_of(entry), merkle.leaf_hash(attempt.receipt)
+    if merkle.root(leaves) != batch.root:
         return None, (), 0
-    place = receipts.index(attempt.receipt)
+    place = leaves.index(leaf)
     return signed, tuple(merkle.inclusion_proof(leaves, place)), place
+
+
+def leaves_of(entry: Payload) -> list[bytes]:
+    """The leaves of the batch that an exchange brought: of recorded receipts in their order, others at their places."""
+    aside = {event.place: event.leaf for event in entry.events if isinstance(event, ReceiptSetAside)}
+    recorded = [merkle.leaf_hash(event.receipt) for event in entry.events if isinstance(event, AttemptAnswered)]
+    rest = iter(recorded)
+    return [aside.get(place) or next(rest) for place in range(len(aside) + len(recorded))]
 
 
 def _entry_of(query: Query, attempt: _Attempt) -> Payload | None:

@@ -6,7 +6,6 @@ it promises the owner is checked here: caps, the strongest fence there is, and a
 
 import contextlib
 import os
-import socket
 import threading
 import time
 from collections.abc import Callable, Collection, Sequence
@@ -28,6 +27,7 @@ from talkoot.node.environments import EnvironmentStore
 from talkoot.node.exchange import Channels
 from talkoot.node.heads import Heads
 from talkoot.node.jobs import Jobs, Terms
+from talkoot.node.lending import default_name
 from talkoot.node.logs import log
 from talkoot.node.receipts import Clerk
 from talkoot.node.sandbox import Run, Sandbox
@@ -98,7 +98,7 @@ class Agent:
         self._caps = caps
         self._owner = home.person().public
         self._key = home.node(known.key, name)
-        self._name = name or socket.gethostname()[: limits.MAX_NAME_CHARS] or "node"
+        self._name = name or default_name()
         self._store = store
         self._refused = refused_rungs
         self._on_event = on_event

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Final
 
 from talkoot.core import limits
-from talkoot.core.errors import BadInput, CodecError, Refused, Replayed, StaleEpoch, TalkootError, Unavailable
+from talkoot.core.errors import BadInput, CodecError, Conflict, Refused, Replayed, StaleEpoch, TalkootError, Unavailable
 from talkoot.core.types import NodeDescription
 from talkoot.crypto.keys import SigningKey
 from talkoot.node.desk import Desk, Outgoing
@@ -146,11 +146,13 @@ class Channels:
 
     def _failed(self, error: TalkootError, outgoing: Outgoing, backoff: Backoff) -> float:
         """What a failed exchange means; gives the seconds to wait before the next."""
-        refused = isinstance(error, (Refused, BadInput)) and not isinstance(error, (Replayed, StaleEpoch, CodecError))
+        refused = isinstance(error, (Refused, BadInput, Conflict)) and not isinstance(
+            error, (Replayed, StaleEpoch, CodecError)
+        )
         if refused and outgoing.draft.reports and error.code != "not_allowed":
             self._narrow_down(outgoing, error)
             return 0.0
-        if refused or isinstance(error, CodecError) or error.code == "conflict":
+        if refused or isinstance(error, CodecError):
             self._gone(error.message)
         elif isinstance(error, Unavailable):
             self._notice(answers=False, why=error.message)

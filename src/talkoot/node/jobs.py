@@ -21,8 +21,6 @@ from talkoot.node.sandbox import CellSpec
 from talkoot.wire.messages import Lease, LeaseItem
 from talkoot.wire.parse import parse
 
-RAW_CID_PREFIX: Final = b"\x01\x55\x12\x20"
-"""Before a SHA-256: the CIDv1 of raw bytes, which is how an action names an input."""
 MAX_JOBS: Final = 256
 MAX_JOBS_NAMED: Final = 64
 """In one exchange, as jobs whose manifest need not be sent again."""
@@ -164,9 +162,7 @@ class Jobs:
         if min(asked.cpus, asked.memory_bytes, asked.scratch_bytes, asked.processes, asked.answer_bytes) <= 0:
             raise Refusal(KillReason.SANDBOX, "the limits of the job are not all above zero")
         if not 0 < asked.time_s <= limits.MAX_TASK_TIME_S or asked.answer_bytes > limits.MAX_ANSWER_BYTES:
-            raise Refusal(
-                KillReason.SANDBOX, f"the job asks for {asked.time_s:g} s and answers of {asked.answer_bytes} bytes"
-            )
+            raise Refusal(KillReason.SANDBOX, f"a task asks for {asked.time_s:g} s or {asked.answer_bytes} bytes")
         if obstacle := terms.caps.obstacle(asked):
             raise Refusal(KillReason.SANDBOX, obstacle)
         if terms.rung is Rung.NONE and submitter != terms.owner:
@@ -227,7 +223,7 @@ def check_action(manifest: Manifest, item: LeaseItem) -> None:
     action = ids.action_id(
         ids.ProgramId(manifest.program),
         item.arguments,
-        [RAW_CID_PREFIX + hashlib.sha256(data).digest() for data in item.inputs],
+        [ids.raw_cid(hashlib.sha256(data).digest()) for data in item.inputs],
         ids.EnvironmentId(manifest.environment),
         manifest.seed,
         item.position,

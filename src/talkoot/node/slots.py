@@ -94,9 +94,10 @@ class Slot:
             cancelled = work.attempt in self._cancelled
         ended = Ended(work.attempt, None, 0.0) if cancelled else self._attempted(work)
         with self._lock:
-            self._cancelled.discard(work.attempt)
             self._current = (0, None)
-        self._shop.tell(ended)
+        self._shop.tell(ended)  # no kill of it comes after this
+        with self._lock:
+            self._cancelled.discard(work.attempt)
 
     def _attempted(self, work: Work) -> Ended:
         try:

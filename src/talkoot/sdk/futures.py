@@ -1,6 +1,7 @@
 """Futures: the answer of one submitted call, now or later; and they may be arguments of further calls."""
 
 import concurrent.futures
+import contextlib
 import threading
 from collections.abc import Sequence
 from typing import Any, Generic, TypeVar
@@ -142,8 +143,9 @@ class FutureSink:
         future._answer = found
         if found.error is None:
             future.set_result(found.value)
+        elif found.error.__cause__ is None and type(found.error) is TaskFailed and future._inputs:
+            _end_with_cause(future, found.error)
         else:
-            _blame_input(found.error, future)
             future.set_exception(found.error)
         future._inputs = ()
         return True
@@ -157,11 +159,25 @@ class FutureSink:
             future.set_exception(error)
 
 
-def _blame_input(error: TaskFailed | TalkootError, future: TaskFuture[Any]) -> None:
-    """Where a task failed because an input of it did, show the input's error with it."""
-    if type(error) is TaskFailed and error.__cause__ is None:
-        failed = (f for f in future._inputs if f.done() and not f.cancelled())
-        error.__cause__ = next((cause for f in failed if (cause := f.exception()) is not None), None)
+def _end_with_cause(future: TaskFuture[Any], error: TaskFailed) -> None:
+    """End a call that failed because an input of it did, with the input's error as the cause.
+
+    The input may be of another job, whose answers come by another thread: then its end is waited for.
+    """
+    inputs = future._inputs
+
+    def look(_: object = None) -> None:
+        failed = next((f for f in inputs if f.done() and (f.cancelled() or f.exception() is not None)), None)
+        if failed is None and not all(f.done() for f in inputs):
+            return
+        with contextlib.suppress(concurrent.futures.InvalidStateError):  # it ended by another input before
+            error.__cause__ = failed.exception() if failed is not None and not failed.cancelled() else None
+            future.set_exception(error)
+
+    look()
+    if not future.done():
+        for each in inputs:
+            each.add_done_callback(look)
 
 
 class SubmittedTask:

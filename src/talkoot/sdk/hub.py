@@ -180,17 +180,23 @@ class Hub:
                 return
             self._closed = True
             jobs = list(self._jobs)
-        if cancel:
-            for job in jobs:
-                if job.owes:
-                    job.cancel()
-        self._pump.close(abandon=cancel)
+        try:
+            if cancel:
+                self._connection.stopping.set()  # a hub that is away is not waited for any more
+                for job in jobs:
+                    if job.owes:
+                        job.cancel()
+            self._pump.close(abandon=cancel)
+            self._seal(jobs)
+        finally:
+            self._leave(jobs)
+
+    def _seal(self, jobs: list[LiveJob]) -> None:
         for job in jobs:
             try:
                 job.seal()
             except TalkootError as error:
                 self._connection.display.say(f"{ids.job_text(job.id)} could not be sealed: {error.message}")
-        self._leave(jobs)
 
     def _leave(self, jobs: list[LiveJob]) -> None:
         self._connection.close()
@@ -208,7 +214,7 @@ class Hub:
                 return
             self._closed = True
             jobs = list(self._jobs)
-        self._connection.stopping.set()
+        self._connection.close()
         self._pump.close(abandon=True)
         self._leave(jobs)
 

@@ -129,6 +129,7 @@ class Lab:
         isolation: Isolation = Isolation.JOB,
         lock: Lock | None = None,
         carrier: bytes = b"",
+        inputs: Sequence[tuple[m.TaskRef, ...]] = (),
         change: Callable[[Manifest], Manifest] = lambda manifest: manifest,
     ) -> bytes:
         """A job with one task for each value; returns its id."""
@@ -153,7 +154,9 @@ class Lab:
             )
         )
         signed = (key or self.operator).sign(Kind.MANIFEST, msgspec.msgpack.encode(manifest))
-        items = tuple(m.Item(i, codec.encode(((value,), {})), i) for i, value in enumerate(values))
+        items = tuple(
+            m.Item(i, codec.encode(((value,), {})), i, inputs[i] if inputs else ()) for i, value in enumerate(values)
+        )
         self.client.call("/v1/jobs/submit", m.Submit(signed, items, True), m.Submitted)
         return manifest.job
 

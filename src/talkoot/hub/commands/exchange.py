@@ -63,6 +63,7 @@ def exchange(tx: Tx, key: bytes, request: Exchange) -> tuple[Exchanged, int]:
     if not presence.arrive(tx, node, request.boot, request.description):
         return Exchanged((), (), (), "", describe=True), node
     accepted = [_receive(tx, node, r, a) for r, a in zip(request.receipts, request.answers, strict=True)]
+    _set_aside(tx, request.receipts)
     presence.hand_back(tx, node, request.handed_back)
     if state == BLOCKED:
         return Exchanged((), (), (*accepted, *request.handed_back), "", GOODBYE), node
@@ -73,6 +74,15 @@ def exchange(tx: Tx, key: bytes, request: Exchange) -> tuple[Exchanged, int]:
         leases += grant.grant(tx, node, want, manifests, request.channel)
     cancels = tuple(sorted(tx.memory.cancels.pop(node, ())))
     return Exchanged(leases, cancels, (*accepted, *request.handed_back), ""), node
+
+
+def _set_aside(tx: Tx, receipts: tuple[bytes, ...]) -> None:
+    """Where only some receipts of a batch were recorded, keep the leaves of the others: its signature is over all."""
+    recorded = {event.receipt for event in tx.events if isinstance(event, ev.AttemptAnswered)}
+    if recorded and len(recorded) < len(receipts):
+        for place, receipt in enumerate(receipts):
+            if receipt not in recorded:
+                tx.emit(ev.ReceiptSetAside(place, merkle.leaf_hash(receipt)))
 
 
 def _receive(tx: Tx, node: int, data: bytes, answer: AnswerData) -> int:

@@ -111,10 +111,8 @@ class Worker:
         if function is None or program.mutable:
             function = program.build()
         self._function = None if program.mutable else function
-        inputs: dict[str, Any] = {}
-        if task.inputs:
-            inputs["holes"] = [codec.decode(data, classes=program.classes) for data in task.inputs]
-        arguments = codec.decode(task.arguments, classes=program.classes, **inputs)
+        inputs = [codec.decode(data, classes=program.classes) for data in task.inputs]
+        arguments = codec.decode(task.arguments, classes=program.classes, holes=inputs or None)
         args, kwargs = arguments
         value = function(*args, **kwargs)
         try:
