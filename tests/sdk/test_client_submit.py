@@ -197,6 +197,7 @@ def test_a_hub_that_is_away_is_waited_for_and_said_so(world, monkeypatch):
 def test_ctrl_c_ends_the_block_though_the_hub_is_away(world):
     before = threading.active_count()
     with pytest.raises(KeyboardInterrupt), world.connect() as hub:
+        hub.submit(add, 0)
         world.server.stop()
         future = hub.submit(add, 1)
         raise KeyboardInterrupt

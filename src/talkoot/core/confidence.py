@@ -19,8 +19,8 @@ def agreement_ppm(owners: int, *, liar_share_ppm: int = LIAR_SHARE_PPM) -> int:
     """Confidence in an answer that `owners` distinct strangers gave alike (0 owners: 0)."""
     if owners <= 0:
         return 0
-    right = (PPM - liar_share_ppm) ** owners
-    wrong = liar_share_ppm**owners
+    right: int = (PPM - liar_share_ppm) ** owners
+    wrong: int = liar_share_ppm**owners
     return min(OWN_PPM, right * PPM // (right + wrong))
 
 

@@ -6,6 +6,7 @@ it promises the owner is checked here: caps, the strongest fence there is, and a
 
 import contextlib
 import os
+import queue
 import threading
 import time
 from collections.abc import Callable, Collection, Sequence
@@ -105,8 +106,8 @@ class Agent:
         self._tamper = tamper
         self._client = client or Client(known.address, known.key, self._key)
         self._folder = home.path / "nodes" / f"{ids.key_text(self._key.public)[-12:]}"
+        self._endings: queue.SimpleQueue[Ending] = queue.SimpleQueue()  # a signal's handler may put into it, at any time
         self._ended = threading.Event()
-        self._ending = Ending(STOPPED, "")
         self._polite = True
 
     def run(self) -> Ending:
@@ -122,22 +123,21 @@ class Agent:
                 caps=EnvironmentCaps(size_bytes=min(limits.MAX_ENVIRONMENT_BYTES, self._caps.disk_bytes)),
             )
             held.callback(environments.close)
-            self._work(store, sandbox, environments, description)
-        return self._ending
+            return self._work(store, sandbox, environments, description)
 
     def stop(self, *, polite: bool = True) -> None:
         """Leave: end what runs, hand back what is held within 2 s, then `run` returns. Not `polite`: only end."""
         self._polite = polite
-        self._ended.set()
+        self._endings.put(Ending(STOPPED, ""))
 
-    def _work(self, store: Path, sandbox: Sandbox, environments: EnvironmentStore, description: NodeDescription) -> None:
+    def _work(self, store: Path, sandbox: Sandbox, environments: EnvironmentStore, description: NodeDescription) -> Ending:
         numeric = description.numeric_class
         terms = Terms(self._known.key, self._owner, self._caps, sandbox.rung, blas_core(numeric.simd))
         jobs = Jobs(terms, BlobCache(store / "blobs"), environments, self._fetch)
         clerk = Clerk(self._known.key, class_digest(numeric))
         heads = Heads(self._folder, self._known.key)
         desk = Desk(State(self._caps.cpus), clerk)
-        shop = Workshop(sandbox, jobs, clerk, desk.tell, self._caps.memory_for(1), self._tamper)
+        shop = Workshop(sandbox, jobs, clerk, desk.tell, self._caps.memory_for(1), self._tamper, self._send_away)
         slots = [Slot(number, shop) for number in range(self._caps.cpus)]
         desk.staff(slots)
         channels = Channels(
@@ -155,11 +155,19 @@ class Agent:
         for slot in slots:
             slot.start()
         channels.start()
-        while not self._ended.wait(_TICK_S):
+        while (ending := self._next_ending()) is None:
             desk.tell(Ticked())
             heads.save()
+        self._ended.set()
         self._leave(desk, channels, slots)
         heads.save()
+        return ending
+
+    def _next_ending(self) -> Ending | None:
+        try:
+            return self._endings.get(timeout=_TICK_S)
+        except queue.Empty:
+            return None
 
     def _leave(self, desk: Desk, channels: Channels, slots: Sequence[Slot]) -> None:
         """End what runs and give back what is held; the owner's patience is `POLITE_LEAVE_S`."""
@@ -196,10 +204,9 @@ class Agent:
     def _send_away(self, reason: str) -> None:
         if self._ended.is_set():
             return
-        self._ending = Ending(SENT_AWAY, reason)
         log.error("this node stops", reason=reason)
+        self._endings.put(Ending(SENT_AWAY, reason))
         self._tell(Moment.SENT_AWAY, reason)
-        self._ended.set()
 
     def _heard(self, answers: bool) -> None:
         if answers:

@@ -80,14 +80,21 @@ class Channels:
             thread.join(timeout_s)
 
     def _poll(self, name: str) -> None:
-        backoff = Backoff()
-        while (outgoing := self._desk.next_poll(name)) is not None:
-            self._exchange(name, _POLL_CHANNEL, outgoing, POLL_S, backoff)
+        self._talk(name, _POLL_CHANNEL, POLL_S, lambda: self._desk.next_poll(name))
 
     def _report(self) -> None:
+        self._talk(REPORT, _REPORT_CHANNEL, 0.0, lambda: self._desk.next_report(self._most_receipts))
+
+    def _talk(self, name: str, channel: int, wait_s: float, due: Callable[[], Outgoing | None]) -> None:
         backoff = Backoff()
-        while (outgoing := self._desk.next_report(self._most_receipts)) is not None:
-            self._exchange(REPORT, _REPORT_CHANNEL, outgoing, 0.0, backoff)
+        try:
+            while (outgoing := due()) is not None:
+                self._exchange(name, channel, outgoing, wait_s, backoff)
+        except Exception as error:
+            # A node that only seems to be there is worse than none.
+            log.exception("a channel failed", channel=name)
+            self._gone(f"an error of the node itself in a channel: {type(error).__name__}")
+            raise
 
     def _exchange(self, name: str, channel: int, outgoing: Outgoing, wait_s: float, backoff: Backoff) -> None:
         described = self._describe

@@ -36,6 +36,8 @@ class Workshop:
     memory_bytes: int
     """Of one slot."""
     tamper: Tamper
+    broken: Callable[[str], None]
+    """Told of an error of ours that a node cannot live with."""
 
 
 class _Empty:
@@ -86,8 +88,16 @@ class Slot:
             if isinstance(order, _Empty):
                 self._keep_at_most(0)
             else:
-                self._carry_out(order)
+                self._carry_out_safely(order)
         self._keep_at_most(0)
+
+    def _carry_out_safely(self, work: Work) -> None:
+        try:
+            self._carry_out(work)
+        except Exception as error:
+            log.exception("a slot failed", attempt=work.attempt)
+            self._shop.broken(f"an error of the node itself in a slot: {type(error).__name__}")
+            raise
 
     def _carry_out(self, work: Work) -> None:
         with self._lock:

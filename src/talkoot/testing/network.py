@@ -151,4 +151,4 @@ class Submitter:
         found = self.hub.rows(
             "SELECT idx, arguments FROM tasks JOIN jobs ON jobs.no = tasks.job WHERE jobs.id = ?", job
         )
-        return {i: codec.decode(data)[0][0] for i, data in found}  # type: ignore[index]
+        return {i: codec.decode(data)[0][0] for i, data in found}

@@ -118,7 +118,7 @@ class ScriptedNode:
     def _carry_out(self, job: bytes, item: m.LeaseItem) -> tuple[Receipt, m.AnswerData]:
         outcome, answer, reason = Outcome.ANSWERED, b"", ""
         try:
-            (args, _) = codec.decode(item.arguments)  # type: ignore[misc]
+            (args, _) = codec.decode(item.arguments)
             answer = codec.encode(self.behaviour(args[0], item))
         except Killed as error:
             outcome, reason = Outcome.KILLED, str(error)
