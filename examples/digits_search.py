@@ -28,8 +28,8 @@ def candidates(model, **settings):
 
 CANDIDATES = [
     *candidates("sklearn.svm.SVC", C=[1, 10, 100], gamma=[0.01, 0.03, 0.1, 0.2]),
-    *candidates("sklearn.ensemble.RandomForestClassifier", n_estimators=[20, 40], max_depth=[8, 12, 16], random_state=[0]),
-    *candidates("sklearn.ensemble.ExtraTreesClassifier", n_estimators=[20, 40, 60], max_depth=[8, 12, 16], random_state=[0]),
+    *candidates("sklearn.ensemble.RandomForestClassifier", n_estimators=[10, 20], max_depth=[8, 12, 16], random_state=[0]),
+    *candidates("sklearn.ensemble.ExtraTreesClassifier", n_estimators=[10, 20, 30], max_depth=[8, 12, 16], random_state=[0]),
     *candidates("sklearn.linear_model.LogisticRegression", C=[0.1, 0.3, 1, 3, 10], max_iter=[1000]),
     *candidates("sklearn.neighbors.KNeighborsClassifier", n_neighbors=[1, 3, 5, 9], weights=["uniform", "distance"]),
 ]

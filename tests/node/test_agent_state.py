@@ -1,5 +1,7 @@
 """What a node holds and does next: events in, instructions out. No threads, no clock."""
 
+from itertools import pairwise
+
 import hypothesis.strategies as st
 import pytest
 from hypothesis import settings
@@ -75,10 +77,13 @@ def test_a_receipt_is_kept_until_the_hub_names_it(state):
     assert state.held() == state.leases() == ()
 
 
-def test_a_receipt_that_the_hub_never_takes_becomes_a_hand_back(state):
+def test_a_receipt_that_the_hub_never_takes_becomes_a_refusal_and_then_a_hand_back(state):
     state.handle(leased(1), 0.0)
-    state.handle(Ended(1, report(1), 0.1), 0.1)
-    state.handle(Rejected(1), 0.2)
+    state.handle(Ended(1, Report(b"receipt", report(1).answer, work(1)), 0.1), 0.1)
+    (refuse,) = [it for it in state.handle(Rejected(1), 0.2) if isinstance(it, Refuse)]
+    assert refuse.works == (work(1),)
+    state.handle(Ended(1, report(1), 0.0), 0.2)
+    state.handle(Rejected(1), 0.3)
     assert state.draft_report().handed_back == (1,)
 
 
@@ -109,6 +114,21 @@ def test_a_job_keeps_to_the_slot_where_its_cell_is_warm(state):
     state.handle(Ended(1, report(1), 0.1), 0.1)
     state.handle(Ended(2, report(2), 0.1), 0.1)
     assert started(state.handle(Replied("poll-1", leased=(work(3, OTHER, lease=2),)), 0.2)) == [(1, 3)]
+
+
+def test_jobs_take_turns_in_a_slot_and_not_tasks(state):
+    state = State(1)
+    state.handle(Replied("poll-1", leased=tuple(work(a, (JOB, OTHER)[a % 2], lease=1) for a in range(1, 41))), 0.0)
+    order, now = [], 0.0
+    while state.running:
+        (attempt,) = state.running
+        order.append(attempt % 2)
+        now += 0.1
+        state.handle(Ended(attempt, report(attempt), 0.1), now)
+    switches = sum(a != b for a, b in pairwise(order))
+    assert len(order) == 40
+    assert switches <= 5
+    assert order[11] != order[0]  # after a second it was the other's turn
 
 
 def test_a_task_of_two_cpus_waits_for_two_slots_and_empties_the_second(state):

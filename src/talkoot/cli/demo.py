@@ -3,6 +3,8 @@
 import socket
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Annotated, Final
 
@@ -14,6 +16,7 @@ from talkoot.cli.demo_reference import Reference, find_example, same
 from talkoot.cli.demo_report import Outcome, plain, told
 from talkoot.cli.options import Json
 from talkoot.cli.output import say, show
+from talkoot.core.errors import HubUnreachable
 from talkoot.core.limits import MAX_PAGE_ROWS
 from talkoot.node.folder import open_store
 from talkoot.sdk.progress import Display, Track, make_display
@@ -31,7 +34,7 @@ _SEED: Final = 7
 """Of the liar: with it the second answer is a lie, so that even a short run has one."""
 _START_S: Final = 60.0
 _LOOK_EVERY_S: Final = 0.25
-_PATIENCE_S: Final = 600.0
+_PATIENCE_S: Final = 300.0
 _LENT: Final = ("--cpus", "1", "--memory", "1GiB", "--disk", "512MiB")
 _YOU: Final = "you"
 
@@ -40,19 +43,20 @@ def demo(
     *,
     keep: Annotated[
         bool,
-        Parameter(negative="", show_default=False, help="Leave the hub and the honest devices running, and say how to stop them."),
+        Parameter(negative="", show_default=False, help="Leave hub and honest devices running, and say how to stop them."),
     ] = False,
     json: Json = False,
 ) -> int:
     """Show it all on this machine: a hub, five devices, one of them a liar.
 
-    Starts a hub and five devices as processes here, each with an owner of its own: yours, which is the project's anchor, two
-    honest strangers, one who lies in about 30 % of its answers, and one that is killed half-way. They do a search for the best
-    model on handwritten digits (examples/digits_search.py); every answer is then compared with plain scikit-learn's.
+    Starts a hub and five devices as processes here, each with an owner of its own: yours, which is the project's
+    anchor, two honest strangers, one who lies in about 30 % of its answers, and one that is killed half-way. They do a
+    search for the best model on handwritten digits (examples/digits_search.py); every answer is then compared with
+    plain scikit-learn's.
 
-    Takes about half a minute. Exit code 0 only if every answer is the same to the bit, and the liar was caught. Where no
-    sandbox works, strangers are given nothing: your own device does everything alone, no liar can be caught, and the exit code
-    is 1.
+    Takes about half a minute. Exit code 0 only if every answer is the same to the bit, and the liar was caught. Where
+    no sandbox works, strangers are given nothing: your own device does everything alone, no liar can be caught, and the
+    exit code is 1.
 
     Example: talkoot demo --keep
     """
@@ -74,6 +78,7 @@ class _Hub:
     address: str
     client: Client
     """Signs with the submitter's key."""
+    actor: Actor
 
 
 class Demo:
@@ -89,7 +94,7 @@ class Demo:
         """From the first process to what is reported. The actors are still there afterwards."""
         reference = Reference(self._cast, self._example, self._cast.home(_YOU) / "locks")
         hub = self._start_hub()
-        with hub.client:
+        with hub.client, self._blaming_the_hub(hub.actor):
             vanishing, rungs = self._start_nodes(hub)
             self._say(f"hub at {hub.address}; five devices have joined, sandbox {', '.join(sorted(rungs))}")
             driver = self._start_driver()
@@ -109,6 +114,16 @@ class Demo:
             killed=VANISHING if self._killed else "",
         )
 
+    @contextmanager
+    def _blaming_the_hub(self, hub: Actor) -> Iterator[None]:
+        """Where the hub does not answer because it ended, say what it said at its end."""
+        try:
+            yield
+        except HubUnreachable:
+            if hub.process.poll() is None:
+                raise
+            raise hub.failed("ended too early") from None
+
     def _say(self, text: str) -> None:
         say(f"demo: {text}", as_json=self._quiet)
 
@@ -116,10 +131,11 @@ class Demo:
 
     def _start_hub(self) -> _Hub:
         options = ("--port", str(_free_port()), "--name", "demo", "--silence", str(SILENCE_S))
-        first = self._cast.verb("hub", _YOU, "up", "--json", *options).first_word(_START_S)
+        actor = self._cast.verb("hub", _YOU, "up", "--json", *options)
+        first = actor.first_word(_START_S)
         home = Home(self._cast.home(_YOU))
         known = home.find()
-        return _Hub(first["address"], Client(known.address, known.key, home.person()))
+        return _Hub(first["address"], Client(known.address, known.key, home.person()), actor)
 
     def _start_nodes(self, hub: _Hub) -> tuple[Actor, set[str]]:
         """All five, at once; gives the one that will vanish, and the sandboxes in force."""
@@ -156,7 +172,9 @@ class Demo:
         try:
             while driver.process.poll() is None:
                 if time.monotonic() > until:
-                    raise ActorFailed(f"the demo's job was not done in {_PATIENCE_S:g} seconds", hint="Is this machine very busy?")
+                    raise ActorFailed(
+                        f"the demo's job was not done in {_PATIENCE_S:g} seconds", hint="Is this machine very busy?"
+                    )
                 view = _newest_job(client)
                 if view is not None:
                     self._look(view, vanishing, display, track)

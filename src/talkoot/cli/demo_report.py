@@ -111,7 +111,7 @@ def _lines(outcome: Outcome) -> Iterator[str]:
 
 def _bare() -> Iterator[str]:
     yield "!! NO SANDBOX WORKS ON THIS DEVICE. Strangers' code never runs bare, so strangers' devices were given nothing:"
-    yield "!! your own device did everything, alone and trusted, and no liar could be caught. `talkoot doctor` says what to do."
+    yield "!! your own device did everything, alone and trusted, and no liar could be caught; see `talkoot doctor`."
     yield ""
 
 

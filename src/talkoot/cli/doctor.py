@@ -102,7 +102,8 @@ def _plain(found: Findings) -> dict[str, object]:
 
 def _told(found: Findings) -> Iterator[str]:
     device, numeric = found.device, found.device.numeric_class
-    yield f"CPU      {words.count(device.cpus, 'core')}, {device.cpu_model or numeric.machine} ({numeric.simd}), load {device.load:.2f}"
+    cpu = device.cpu_model or numeric.machine
+    yield f"CPU      {words.count(device.cpus, 'core')}, {cpu} ({numeric.simd}), load {device.load:.2f}"
     yield f"memory   {words.size(device.memory_bytes)}, {words.size(device.memory_free_bytes)} free"
     yield f"GPU      {', '.join(device.gpus) or 'none found'}"
     yield f"system   {device.system}, {numeric.libc}, Python {numeric.python}"

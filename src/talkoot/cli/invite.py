@@ -32,8 +32,8 @@ def invite(
     Parameters
     ----------
     role
-        contributor lends devices; researcher submits jobs as well; an anchor's device is answered for by the hub, and referees
-        when answers differ; owner may invite.
+        contributor lends devices; researcher submits jobs; an anchor's device is answered for by the hub, and referees
+        when answers differ; owner submits, and may invite.
     project
         To what they are invited. Otherwise the project of the hub that you joined.
     """

@@ -33,8 +33,8 @@ def job(
 ) -> None:
     """Show one job: where it is, what it cost, and what happened to its tasks.
 
-    Of a job that waits, it says for each device why it does not take it. The story of every task is told where there are few;
-    with --json, all of them are listed.
+    Of a job that waits, it says for each device why it does not take it. The story of every task is told where there
+    are few; with --json, all of them are listed.
 
     Example: talkoot job job_aeaqcaibaeaqcaibaeaqcaibae --task 3
     """
@@ -111,7 +111,9 @@ def _head(view: JobView) -> Iterator[str]:
 def _verifier(verifier: Verifier) -> str:
     if isinstance(verifier, Trust):
         return "nobody: one answer is enough"
-    return f"{words.count(verifier.copies, 'owner')} who agree ({_comparator(verifier.comparator)}), or one device of your own"
+    return (
+        f"{words.count(verifier.copies, 'owner')} who agree ({_comparator(verifier.comparator)}), or one device of your own"
+    )
 
 
 def _comparator(comparator: Comparator) -> str:

@@ -30,7 +30,7 @@ def jobs(
         raise BadInput(f"{limit} jobs cannot be listed", hint=f"1 to {MAX_PAGE_ROWS}.")
     with reach(hub) as hub_here:
         rows = hub_here.client.call("/v1/view/jobs", ViewJobs(limit), JobRows).jobs
-    told = columns([_HEAD, *map(_line, rows)]) if rows else "no jobs yet; `with talkoot.connect() as hub: hub.map(...)` makes one"
+    told = columns([_HEAD, *map(_line, rows)]) if rows else "no jobs yet; `talkoot.connect().map(...)` makes one"
     show(rows, told, as_json=json)
 
 

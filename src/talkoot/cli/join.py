@@ -16,26 +16,32 @@ from talkoot.cli.options import Json, WhichHub
 from talkoot.cli.output import compact
 from talkoot.cli.person import user_name
 from talkoot.core.errors import BadInput
-from talkoot.core.ids import key_text
+from talkoot.core.ids import job_text, key_text
 from talkoot.core.types import Rung
 from talkoot.node.agent import Agent, Moment
 from talkoot.node.caps import Caps
 from talkoot.node.device import look
 from talkoot.node.folder import open_store
 from talkoot.node.lending import Lent, invited_to, lend
+from talkoot.node.logs import only_warnings
+from talkoot.node.sandbox import Run
+from talkoot.node.signals import Work
 from talkoot.sdk.sizes import parse_size
 from talkoot.wire.home import Home
 from talkoot.wire.tickets import Ticket, read_ticket
 
 
 def join(
-    ticket: Annotated[str | None, Parameter(show_default=False, help="Who invited you gave it to you; - reads it from stdin.")] = None,
+    ticket: Annotated[
+        str | None,
+        Parameter(show_default=False, allow_leading_hyphen=True, help="From who invited you; - reads it from stdin."),
+    ] = None,
     /,
     *,
     cpus: Annotated[int | None, Parameter(show_default=False, help="Most CPUs to lend. Otherwise all.")] = None,
-    memory: Annotated[str | None, Parameter(show_default=False, help="Most memory, as 4GiB. Otherwise three quarters.")] = None,
-    disk: Annotated[str | None, Parameter(show_default=False, help="Most disk, as 10GB. Otherwise up to 20 GiB.")] = None,
-    name: Annotated[str, Parameter(show_default=False, help="How to call the device; tells apart several lent from here.")] = "",
+    memory: Annotated[str | None, Parameter(show_default=False, help="Most memory (4GiB). Otherwise three quarters.")] = None,
+    disk: Annotated[str | None, Parameter(show_default=False, help="Most disk (10GB). Otherwise up to 20 GiB.")] = None,
+    name: Annotated[str, Parameter(show_default=False, help="How to call the device; tells several from here apart.")] = "",
     person: Annotated[str | None, Parameter(show_default=False, help="How you want to be called on the hub.")] = None,
     store: Annotated[Path | None, Parameter(show_default=False, help="Folder for packages and programs.")] = None,
     hub: WhichHub = None,
@@ -43,14 +49,15 @@ def join(
 ) -> int:
     """Lend this device to a hub, until Ctrl-C.
 
-    Tasks run in a sandbox: no network, none of your files, and never more CPU, memory and disk than you lend. Ctrl-C (or SIGTERM,
-    or `talkoot leave`) gives the device back within seconds; what it was doing goes to others. Without a ticket, it joins a hub
-    where you are a member already.
+    Tasks run in a sandbox: no network, none of your files, and never more CPU, memory and disk than you lend. Ctrl-C (or
+    SIGTERM, or `talkoot leave`) gives the device back within seconds; what it was doing goes to others. Without a ticket,
+    it joins a hub where you are a member already.
 
     With --json, one line is printed when the device is lent.
 
     Example: talkoot join TICKET --cpus 2 --memory 4GiB
     """
+    only_warnings()
     home = Home()
     read = _ticket(ticket)
     if read is not None and hub is not None:
@@ -61,7 +68,8 @@ def join(
     with seat.take(home, home.node(known.key, name).public):
         lent = lend(home, known, person=person or user_name(), name=name, ticket=read)
         ticker = Ticker(quiet=json)
-        agent = Agent(home, lent.known, caps, name=name, store=folder, on_event=_Reporter(ticker, lent, caps, as_json=json))
+        reporter = _Reporter(ticker, lent, caps, as_json=json)
+        agent = Agent(home, lent.known, caps, name=name, store=folder, on_event=reporter, on_task=reporter.task)
         with ticker, _leaving_on_signals(agent):
             ending = agent.run()
     if ending.reason:
@@ -115,6 +123,7 @@ class _Reporter:
         self._caps = caps
         self._as_json = as_json
         self._rung = ""
+        self._running = self._done = 0
 
     def __call__(self, moment: Moment, text: str) -> None:
         if moment is Moment.UNFENCED:
@@ -131,11 +140,26 @@ class _Reporter:
         else:
             self._ticker.line(text)
 
+    def task(self, work: Work, run: Run | None) -> None:
+        """A task begins (no run yet), or is done."""
+        called = f"task {work.item.index} of {job_text(work.job)[:12]}"
+        if run is None:
+            self._running += 1
+            self._ticker.now(f"{self._counts()}: {called} begins")
+            return
+        self._running -= 1
+        self._done += 1
+        self._ticker.now(f"{self._counts()}: {called} {run.reason or run.outcome.value}, after {run.wall_ms / 1000:.2f} s")
+
+    def _counts(self) -> str:
+        return f"{self._done:,} done, {self._running} running"
+
     def _joined(self) -> None:
         lent, caps = self._lent, self._caps
         memory, disk = words.size(caps.memory_bytes), words.size(caps.disk_bytes)
         self._ticker.line(f"{lent.name} is lent to {lent.known.name} as {lent.role} of project {lent.project}")
-        self._ticker.line(f"it lends {words.count(caps.cpus, 'CPU')}, {memory} of memory, {disk} of disk; Ctrl-C takes it back")
+        lends = f"{words.count(caps.cpus, 'CPU')}, {memory} of memory, {disk} of disk"
+        self._ticker.line(f"it lends {lends}; Ctrl-C takes it back")
         if self._as_json:
             value = {"hub": key_text(lent.known.key), "address": lent.known.address, "node": lent.node, "name": lent.name}
             value |= {"key": key_text(lent.key), "role": lent.role, "project": lent.project, "rung": self._rung}

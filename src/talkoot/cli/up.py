@@ -24,6 +24,7 @@ from talkoot.wire.tickets import read_ticket
 MIN_SILENCE_S = 1.0
 MAX_SILENCE_S = 24 * 3600.0
 MAX_PRICE_CREDITS = 1_000_000.0
+DEFAULT_PRICE_CREDITS = pricing.DEFAULT_PRICE_MICROCREDITS / pricing.CREDIT
 
 
 def up(
@@ -35,7 +36,7 @@ def up(
     silence: Annotated[float, Parameter(help="Seconds after which a device that is not heard of loses its tasks.")] = (
         limits.DEFAULT_SILENCE_S
     ),
-    price: Annotated[float, Parameter(help="Credits for a core-second.")] = pricing.DEFAULT_PRICE_MICROCREDITS / pricing.CREDIT,
+    price: Annotated[float, Parameter(help="Credits for a core-second.")] = DEFAULT_PRICE_CREDITS,
     json: Json = False,
 ) -> None:
     """Start a hub here.

@@ -51,9 +51,24 @@ MAX_TASKS_PER_SUBMISSION: Final = 20_000
 MAX_TASKS_PER_JOB: Final = 2_000_000
 MAX_INPUTS_PER_TASK: Final = 64
 """Other tasks whose answers one task may wait for."""
+MAX_INPUT_BYTES_PER_TASK: Final = 32 * MIB
+"""The answers that one task takes, together; beyond it the task fails."""
 MAX_RECEIPTS_PER_EXCHANGE: Final = 512
 MAX_ATTEMPTS_PER_LEASE: Final = 256
 MAX_ATTEMPTS_PER_EXCHANGE: Final = 512
+MAX_ATTEMPTS_PER_NODE: Final = 16_384
+"""Attempts that one node may hold, however many slots it says it has."""
+MAX_LEASE_BYTES_PER_EXCHANGE: Final = 16 * MIB
+"""Arguments and inputs of the attempts in one reply; one attempt goes out even when it alone has more."""
+MAX_LEASES_NAMED: Final = 65_536
+"""Leases that a node names in one exchange, as known to it."""
+MAX_JOBS_NAMED: Final = 1_024
+"""Jobs that a node names in one exchange, as known to it."""
+MAX_CHANNELS: Final = 2
+"""Exchanges that one node may have out at a time."""
+MAX_RECEIPT_BYTES: Final = 72 * KIB
+MAX_MANIFEST_BYTES: Final = 64 * KIB
+MAX_LIVE_JOBS_PER_MEMBER: Final = 1_000
 MAX_ANSWERS_PER_READ: Final = 2_000
 MAX_ANSWER_BYTES_PER_READ: Final = 16 * MIB
 MAX_BLOBS_PER_REQUEST: Final = 64
@@ -83,7 +98,11 @@ REQUEST_EPOCH_S: Final = 300.0
 
 # Tasks.
 MAX_EXECUTIONS_PER_TASK: Final = 12
-"""Attempts, of any purpose, before a task is given up as failed."""
+"""Attempts, of any purpose, before a task is given up as failed; two more for each copy that its quorum asks for.
+
+What was handed back or cancelled does not count, and what was lost counts once for each owner."""
+MAX_DEVICE_SLOTS: Final = 4_096
+MAX_DEVICE_GPUS: Final = 64
 MAX_FAILED_EXECUTIONS_PER_TASK: Final = 3
 """Attempts that ended without an answer through the task's own doing (killed by a limit, crashed)."""
 DEFAULT_MEMORY_BYTES: Final = 1 * GIB
@@ -96,6 +115,14 @@ MAX_TASK_TIME_S: Final = 7 * 24 * 3600.0
 # Presence.
 DEFAULT_SILENCE_S: Final = 30.0
 """A node not heard of for this long loses its leases."""
+LEASE_TASK_TIMES: Final = 3
+LEASE_GRACE_S: Final = 900.0
+"""An attempt that is out for longer than its job's `time_s`, LEASE_TASK_TIMES times, and LEASE_GRACE_S (for building an
+environment, and for what waits before it on the node) is lost, however often its node polls."""
+OVERDUE_CHECK_S: Final = 10.0
+"""How often the hub looks for such attempts."""
+DISPUTE_PATIENCE_S: Final = 300.0
+"""How long the hub waits for somebody who is there to take what a disputed task needs, before it goes on without."""
 DEFAULT_TICKET_LIFETIME_S: Final = 24 * 3600
 POLITE_LEAVE_S: Final = 2.0
 

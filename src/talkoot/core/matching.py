@@ -48,6 +48,8 @@ class Place:
     """Accounts of owners who have had an attempt at the task."""
     class_digest: bytes
     """Numeric class of the first answer; empty while there is none."""
+    class_is_free: bool = False
+    """Nobody else of that class is there: another class is better than no second answer."""
 
 
 def pins_class(verifier: Verifier) -> bool:
@@ -86,7 +88,8 @@ def place_obstacle(offer: Offer, need: Need, place: Place) -> str:
             return "an anchor must decide, and it is none"
     elif offer.owner in place.owners:
         return "its owner has had this task already; a second answer must come from another owner"
-    if pins_class(need.verifier) and place.class_digest and place.class_digest != offer.class_digest:
+    elsewhere = pins_class(need.verifier) and place.class_digest and place.class_digest != offer.class_digest
+    if elsewhere and not (place.purpose is not Purpose.REFEREE and (place.class_is_free or offer.owner == need.submitter)):
         return "its numeric class differs from that of the first answer, so equal bits cannot be expected"
     return ""
 

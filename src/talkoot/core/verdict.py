@@ -158,8 +158,20 @@ def _refereed(answers: Sequence[Given], referees: Sequence[Given], same: Same) -
         accepted=tuple(a.attempt for a in right),
         rejected=tuple(a.attempt for a in wrong),
         confidence_ppm=confidence.OWN_PPM,
-        convictable=tuple((a.attempt, last.attempt) for a in wrong if a.purpose is not Purpose.REFEREE),
+        convictable=tuple((a.attempt, last.attempt) for a in wrong if a.node in _proven(answers, wrong, same)),
     )
+
+
+def _proven(answers: Sequence[Given], wrong: Sequence[Given], same: Same) -> frozenset[int]:
+    """Nodes whose wrong answer is theirs and not the program's: run again, it was the same, and nobody wavered.
+
+    A program that tosses a coin would convict the honest otherwise, and whoever submits one could frame anybody.
+    """
+    reruns = {a.node: a for a in answers if a.purpose is Purpose.RERUN}
+    originals = [a for a in answers if a.purpose is not Purpose.RERUN]
+    if any(a.node in reruns and not same(a.attempt, reruns[a.node].attempt) for a in originals):
+        return frozenset()
+    return frozenset(a.node for a in wrong if a.node in reruns and a.purpose is not Purpose.REFEREE)
 
 
 def _groups(originals: Sequence[Given], same: Same) -> list[list[Given]]:

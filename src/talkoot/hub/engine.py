@@ -8,6 +8,7 @@ The engine is used by one thread at a time: the writer's in a real hub, the simu
 randomness are given to it.
 """
 
+import logging
 import sqlite3
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -30,6 +31,7 @@ from talkoot.hub.tx import Memory, Settings, Tx
 from talkoot.wire.messages import Exchanged
 
 _SALT_BYTES: Final = 16
+_log = logging.getLogger(__name__)
 _payload_encoder = msgspec.msgpack.Encoder()
 
 
@@ -217,7 +219,10 @@ class Engine:
             cancels = self.memory.cancels.get(parked.node)
             if not cancels and not (work and parked.want):
                 continue
-            reply = self._serve_one(parked, transactions) if work and parked.want else Exchanged((), (), (), "")
+            reply = self._serve_safely(parked, transactions) if work and parked.want else Exchanged((), (), (), "")
+            if reply is None:
+                del self.parked[number]
+                continue
             if cancels:
                 reply = msgspec.structs.replace(reply, cancels=tuple(sorted(cancels)))
             if reply.leases or reply.cancels:
@@ -225,6 +230,23 @@ class Engine:
                 del self.parked[number]
                 served.append((parked, reply))
         return served
+
+    def _serve_safely(self, parked: Parked, transactions: list[Tx]) -> Exchanged | None:
+        """As `_serve_one`; None when that fails as it never may. Whose commands these are has no part in it."""
+        self.db.execute("SAVEPOINT parked")
+        try:
+            reply = self._serve_one(parked, transactions)
+        except (sqlite3.OperationalError, MemoryError):
+            raise
+        except Exception as error:  # noqa: BLE001 - or one node that waits would fail everybody's commands
+            _log.exception("node %d could not be served", parked.node, exc_info=error)
+            self.db.execute("ROLLBACK TO parked")
+            self.db.execute("RELEASE parked")
+            self._fold.forget()
+            self.log.reload()
+            return None
+        self.db.execute("RELEASE parked")
+        return reply
 
     def _serve_one(self, parked: Parked, transactions: list[Tx]) -> Exchanged:
         (state,) = self.db.execute("SELECT state FROM nodes WHERE no = ?", (parked.node,)).fetchone()

@@ -52,9 +52,13 @@ def decode_manifest(signed: bytes) -> Manifest:
     return msgspec.msgpack.decode(outer.payload, type=Manifest)
 
 
-def memory_key(project: str, action: bytes, manifest: Manifest) -> bytes:
-    """The key under which a final answer is remembered: project, action and verifier."""
-    return msgspec.msgpack.encode((project, action, manifest.verifier))
+def memory_key(project: str, submitter: bytes, action: bytes, manifest: Manifest) -> bytes:
+    """The key under which a final answer is remembered: project, submitter, action and verifier.
+
+    The submitter is in it because what makes an answer good enough differs between submitters: each trusts their own
+    devices, and nobody else's job should depend on what these say, or wait for what another may never finish.
+    """
+    return msgspec.msgpack.encode((project, submitter, action, manifest.verifier))
 
 
 class Fold:
@@ -64,7 +68,7 @@ class Fold:
         self.db = connection
         self._counts: dict[int, dict[str, int]] = defaultdict(lambda: defaultdict(int))
         self._balances: dict[int, int] = defaultdict(int)
-        self._manifests: dict[int, tuple[str, Manifest]] = {}
+        self._manifests: dict[int, tuple[bytes, Manifest]] = {}
         self._will = b""
         self._items_read: tuple[Item, ...] | None = None
 
@@ -103,14 +107,22 @@ class Fold:
         self._balances.clear()
         self._manifests.clear()
 
-    def manifest(self, job: int) -> tuple[str, Manifest]:
-        """(project, manifest) of a job."""
+    def manifest(self, job: int) -> Manifest:
+        """The manifest of a job."""
+        return self._facts(job)[1]
+
+    def memory_key(self, job: int, action: bytes) -> bytes:
+        """The key under which an answer to this action is remembered, for tasks of this job."""
+        submitter, manifest = self._facts(job)
+        return memory_key(manifest.project, submitter, action, manifest)
+
+    def _facts(self, job: int) -> tuple[bytes, Manifest]:
         found = self._manifests.get(job)
         if found is None:
-            project, signed = self.db.execute("SELECT project, manifest FROM jobs WHERE no = ?", (job,)).fetchone()
+            submitter, signed = self.db.execute("SELECT submitter, manifest FROM jobs WHERE no = ?", (job,)).fetchone()
             if len(self._manifests) > 1000:
                 self._manifests.clear()
-            found = self._manifests[job] = (project, decode_manifest(signed))
+            found = self._manifests[job] = (submitter, decode_manifest(signed))
         return found
 
     # Ledger and people.
@@ -231,8 +243,7 @@ class Fold:
 
     def _note_action(self, job: int, index: int, action: bytes) -> None:
         # The first task of an action is the one that others wait for, or remember; a failed one makes way.
-        project, manifest = self.manifest(job)
-        self.db.execute("INSERT OR IGNORE INTO actions VALUES (?, ?, ?)", (memory_key(project, action, manifest), job, index))
+        self.db.execute("INSERT OR IGNORE INTO actions VALUES (?, ?, ?)", (self.memory_key(job, action), job, index))
 
     def _task_remembered(self, position: int, e: ev.TaskRemembered) -> None:
         self.db.execute(
@@ -242,7 +253,8 @@ class Fold:
         self._counts[e.job]["remembered"] += 1
 
     def _task_joined(self, position: int, e: ev.TaskJoined) -> None:
-        self.db.execute("INSERT INTO twins VALUES (?, ?, ?, ?)", (e.twin_job, e.twin_index, e.job, e.index))
+        (action,) = self.db.execute("SELECT action FROM tasks WHERE job = ? AND idx = ?", (e.job, e.index)).fetchone()
+        self.db.execute("INSERT OR IGNORE INTO twins VALUES (?, ?, ?)", (self.memory_key(e.job, action), e.job, e.index))
 
     def _task_moved(self, position: int, e: ev.TaskMoved) -> None:
         row = self.db.execute("SELECT state, action FROM tasks WHERE job = ? AND idx = ?", (e.job, e.index)).fetchone()
@@ -265,23 +277,28 @@ class Fold:
         counts[new.value] += 1
         if new is TaskState.FINAL:
             self.db.execute("UPDATE jobs SET confidence = min(confidence, ?) WHERE no = ?", (e.confidence_ppm, e.job))
+        if old is TaskState.WAITING:
+            self.db.execute("DELETE FROM twins WHERE job = ? AND idx = ?", (e.job, e.index))
         if new in SETTLED_TASKS:
             self._settle(e.job, e.index, new, row[1])
 
     def _settle(self, job: int, index: int, state: TaskState, action: bytes) -> None:
         if state is TaskState.FINAL:
             self.db.execute(
-                "UPDATE tasks SET open_inputs = open_inputs - 1 WHERE (job, idx) IN"
-                " (SELECT job, idx FROM inputs WHERE from_job = ? AND from_idx = ?)",
+                "UPDATE tasks SET open_inputs = open_inputs - (SELECT count(*) FROM inputs i WHERE i.job = tasks.job"
+                " AND i.idx = tasks.idx AND i.from_job = ?1 AND i.from_idx = ?2)"  # the same answer may be taken twice
+                " WHERE (job, idx) IN (SELECT job, idx FROM inputs WHERE from_job = ?1 AND from_idx = ?2)",
                 (job, index),
             )
-        elif action:
-            project, manifest = self.manifest(job)
             self.db.execute(
-                "DELETE FROM actions WHERE key = ? AND job = ? AND idx = ?",
-                (memory_key(project, action, manifest), job, index),
+                "INSERT INTO actions VALUES (?1, ?2, ?3) ON CONFLICT DO UPDATE SET job = ?2, idx = ?3"
+                " WHERE 'final' <> (SELECT state FROM tasks t WHERE t.job = actions.job AND t.idx = actions.idx)",
+                (self.memory_key(job, action), job, index),
             )
-        self.db.execute("DELETE FROM twins WHERE job = ? AND idx = ?", (job, index))
+        elif action:
+            self.db.execute(
+                "DELETE FROM actions WHERE key = ? AND job = ? AND idx = ?", (self.memory_key(job, action), job, index)
+            )
 
     # Queue, leases, attempts.
 

@@ -1,6 +1,6 @@
 """Who could take a task: nodes as the matching rule sees them, and why they do not, in words."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import msgspec
@@ -49,6 +49,16 @@ def eligible(tx: Tx, job: int) -> list[Offer]:
     return [o for o in offers(tx.all) if not job_obstacle(o, need) and not refusal(tx.all, job, o.node)]
 
 
+def class_is_free(found: Sequence[Offer], owners: Sequence[int], class_digest: bytes) -> bool:
+    """Whether none of the nodes found eligible, of owners who have not had the task, is of this numeric class.
+
+    A first answer in a class that nobody else has would hold its task for ever. The copies may come from any class
+    then: most programs give the same bits everywhere, and where they do not the ladder begins. Nobody is convicted
+    across classes.
+    """
+    return not any(offer.class_digest == class_digest and offer.owner not in owners for offer in found)
+
+
 def owners_of(tx: Tx, job: int, index: int) -> list[int]:
     """Accounts whose nodes have had the task, and may not have it again."""
     marks = ", ".join("?" * len(ENGAGED))
@@ -78,10 +88,13 @@ def why_not(query: Query, job: int, index: int, need: Need) -> list[tuple[str, s
     ]
     ((class_digest,),) = query("SELECT class FROM tasks WHERE job = ? AND idx = ?", job, index)
     found = []
-    for offer in offers(query):
-        why = job_obstacle(offer, need) or refusal(query, job, offer.node)
+    everybody = offers(query)
+    obstacles = {offer.node: job_obstacle(offer, need) or refusal(query, job, offer.node) for offer in everybody}
+    free = class_is_free([o for o in everybody if not obstacles[o.node]], owners, class_digest)
+    for offer in everybody:
+        why = obstacles[offer.node]
         if not why and wanted:
-            reasons = [place_obstacle(offer, need, Place(Purpose(p), node, owners, class_digest)) for p, node in wanted]
+            reasons = [place_obstacle(offer, need, Place(Purpose(p), node, owners, class_digest, free)) for p, node in wanted]
             why = "it could take it when it next asks for work" if not all(reasons) else reasons[0]
         found.append((offer.name, why or "it could take it"))
     return found

@@ -151,9 +151,10 @@ MIGRATIONS: Final[tuple[str, ...]] = (
     ) WITHOUT ROWID;
     CREATE INDEX inputs_from ON inputs (from_job, from_idx);
     CREATE TABLE twins (
-        twin_job INTEGER NOT NULL, twin_idx INTEGER NOT NULL, job INTEGER NOT NULL, idx INTEGER NOT NULL,
-        PRIMARY KEY (twin_job, twin_idx, job, idx)
+        key BLOB NOT NULL, job INTEGER NOT NULL, idx INTEGER NOT NULL,
+        PRIMARY KEY (job, idx)
     ) WITHOUT ROWID;
+    CREATE INDEX twins_of_an_action ON twins (key, job, idx);
     CREATE TABLE actions (key BLOB PRIMARY KEY, job INTEGER NOT NULL, idx INTEGER NOT NULL) WITHOUT ROWID;
 
     CREATE TABLE queue (
@@ -167,6 +168,7 @@ MIGRATIONS: Final[tuple[str, ...]] = (
         PRIMARY KEY (job, idx, no)
     ) WITHOUT ROWID;
     CREATE INDEX queue_in_order ON queue (job, holder, urgency, idx, no);
+    CREATE INDEX queue_for_one_node ON queue (node) WHERE node > 0;
     CREATE TABLE attempts (
         id INTEGER PRIMARY KEY,
         job INTEGER NOT NULL,
@@ -192,6 +194,7 @@ MIGRATIONS: Final[tuple[str, ...]] = (
     CREATE INDEX live_attempts ON attempts (node) WHERE state = 'leased';
     CREATE INDEX answered_attempts ON attempts (node) WHERE state = 'answered';
     CREATE INDEX refused_attempts ON attempts (job, node) WHERE state = 'refused';
+    CREATE INDEX attempts_again ON attempts (job) WHERE purpose IN ('rerun', 'referee');
     CREATE TABLE leases (
         id INTEGER PRIMARY KEY,
         node INTEGER NOT NULL,

@@ -6,6 +6,7 @@ become one entry of the log, in the same transaction; when it raises, nothing of
 """
 
 import sqlite3
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -44,6 +45,29 @@ class Memory:
     """Node -> attempts it should stop."""
     served: dict[int, int] = field(default_factory=dict)
     """Job -> when a lease of it was last granted, as a count."""
+    turns: int = 0
+    """The newest of these counts."""
+    overdue: set[tuple[int, int]] = field(default_factory=set)
+    """(node, job): the node let attempts of the job lie; it gets no more of it in this boot."""
+    unheard: dict[tuple[int, int], set[int]] = field(default_factory=dict)
+    """Disputed task -> nodes that were to run it again and did not (0: other owners, who did not take it)."""
+    waited: dict[tuple[int, int, int], float] = field(default_factory=dict)
+    """(job, index, node): since when a disputed task waits in the queue for this node (0: for anybody)."""
+    next_overdue_check: float = 0.0
+    newcomers: bool = False
+    """A node has come since the disputed tasks began to be looked at again."""
+    reconsidered: tuple[int, int] | None = None
+    """The last disputed task that was looked at again after a newcomer; None when all were."""
+
+    def forget_settled(self, attempts: set[int], leases: set[int], jobs: set[int], disputed: set[tuple[int, int]]) -> None:
+        """Drop what is about none of these, which are all that are live."""
+        self.granted = {a: t for a, t in self.granted.items() if a in attempts}
+        self.channels = {lease: c for lease, c in self.channels.items() if lease in leases}
+        self.durations = {j: d for j, d in self.durations.items() if j in jobs}
+        self.served = {j: n for j, n in self.served.items() if j in jobs}
+        self.overdue = {(n, j) for n, j in self.overdue if j in jobs}
+        self.unheard = {task: nodes for task, nodes in self.unheard.items() if task in disputed}
+        self.waited = {(j, i, n): t for (j, i, n), t in self.waited.items() if (j, i) in disputed}
 
 
 class Tx:
@@ -78,6 +102,8 @@ class Tx:
         self.jobs_touched: set[int] = set()
         self.suspects: list[tuple[int, int, int, int]] = []
         """(job, index, attempt, referee's attempt) of answers that a referee's finding proves wrong."""
+        self.settled: deque[tuple[int, int]] = deque()
+        """Tasks whose settling is still to be passed on to those who wait for them."""
         self.queue_touched = False
         self.after_commit: list[Callable[[], None]] = []
         self._fold = fold
@@ -94,7 +120,11 @@ class Tx:
 
     def manifest(self, job: int) -> Any:
         """The manifest of a job."""
-        return self._fold.manifest(job)[1]
+        return self._fold.manifest(job)
+
+    def memory_key(self, job: int, action: bytes) -> bytes:
+        """The key under which an answer to this action is remembered, for tasks of this job."""
+        return self._fold.memory_key(job, action)
 
     def job_text(self, job: int) -> str:
         """How a job is written."""

@@ -33,8 +33,8 @@ from talkoot.node.logs import log
 from talkoot.node.receipts import Clerk
 from talkoot.node.sandbox import Run, Sandbox
 from talkoot.node.sandbox.numeric import blas_core
-from talkoot.node.signals import Ticked
-from talkoot.node.slots import Slot, Tamper, Workshop
+from talkoot.node.signals import Ticked, Work
+from talkoot.node.slots import Slot, Tamper, Watch, Workshop
 from talkoot.node.state import State
 from talkoot.wire.client import Client, call_until_there
 from talkoot.wire.home import Home, KnownHub
@@ -74,6 +74,10 @@ def _untampered(_: LeaseItem, run: Run) -> Run:
     return run
 
 
+def _unwatched(_work: Work, _run: Run | None) -> None:
+    pass
+
+
 def _ignore(_moment: Moment, _words: str) -> None:
     pass
 
@@ -93,6 +97,7 @@ class Agent:
         on_event: Callable[[Moment, str], None] = _ignore,
         client: Client | None = None,
         tamper: Tamper = _untampered,
+        on_task: Watch = _unwatched,
     ) -> None:
         """`name` tells several nodes of one person on one device apart. `tamper` is for tests of dishonest nodes."""
         self._known = known
@@ -104,6 +109,7 @@ class Agent:
         self._refused = refused_rungs
         self._on_event = on_event
         self._tamper = tamper
+        self._on_task = on_task
         self._client = client or Client(known.address, known.key, self._key)
         self._folder = home.path / "nodes" / f"{ids.key_text(self._key.public)[-12:]}"
         self._endings: queue.SimpleQueue[Ending] = queue.SimpleQueue()  # a signal's handler may put into it, at any time
@@ -137,7 +143,9 @@ class Agent:
         clerk = Clerk(self._known.key, class_digest(numeric))
         heads = Heads(self._folder, self._known.key)
         desk = Desk(State(self._caps.cpus), clerk)
-        shop = Workshop(sandbox, jobs, clerk, desk.tell, self._caps.memory_for(1), self._tamper, self._send_away)
+        shop = Workshop(
+            sandbox, jobs, clerk, desk.tell, self._caps.memory_for(1), self._tamper, self._send_away, self._on_task
+        )
         slots = [Slot(number, shop) for number in range(self._caps.cpus)]
         desk.staff(slots)
         channels = Channels(

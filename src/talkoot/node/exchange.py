@@ -174,7 +174,12 @@ class Channels:
             self._most_receipts = len(reports) // 2
             return
         attempt = reports[0].answer.attempt
-        log.error("the hub refuses a receipt; it is dropped", attempt=attempt, code=error.code, reason=error.message)
+        log.error(
+            "the hub does not take a receipt; the task is refused instead",
+            attempt=attempt,
+            code=error.code,
+            reason=error.message,
+        )
         self._desk.tell(Rejected(attempt))
 
     def _notice(self, *, answers: bool, why: str = "") -> None:

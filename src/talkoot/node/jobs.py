@@ -207,8 +207,10 @@ class Jobs:
     def _fetched(self, names: Sequence[bytes]) -> tuple[bytes, ...]:
         try:
             contents = self._fetch(names)
-        except (NotAllowed, NotFound, Unavailable) as error:  # the job may have ended meanwhile, or the node leaves
+        except (NotAllowed, Unavailable) as error:  # the job may have ended meanwhile, or the node leaves
             raise Later(error.message) from error
+        except NotFound as error:
+            raise Refusal(KillReason.ENVIRONMENT, error.message) from error
         except BadInput as error:
             raise Refusal(KillReason.SIGNATURE, error.message) from error
         if len(contents) != len(names):

@@ -17,9 +17,25 @@ class _Stderr:
         sys.stderr.flush()
 
 
+_quiet = False
+
+
+def only_warnings() -> None:
+    """Leave out what is only told for information: where something else tells it already."""
+    global _quiet
+    _quiet = True
+
+
+def _leave_out(_logger: Any, method: str, event: Any) -> Any:
+    if _quiet and method in ("debug", "info"):
+        raise structlog.DropEvent
+    return event
+
+
 log: Any = structlog.wrap_logger(
     structlog.WriteLogger(_Stderr()),  # type: ignore[arg-type]  # it needs no more of a stream than these two
     processors=[
+        _leave_out,
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         structlog.processors.format_exc_info,

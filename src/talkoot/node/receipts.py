@@ -54,7 +54,8 @@ class Clerk:
             enforced=enforced,
         )
         answer = run.answer if commitment else b""
-        return Report(_encode(receipt), AnswerData(item.attempt, salt, answer, _encode(run.note)))
+        told = AnswerData(item.attempt, salt, answer, _encode(run.note))
+        return Report(_encode(receipt), told, None if run.outcome is Outcome.REFUSED else work)
 
     def refusal(self, work: Work, reason: str) -> Report:
         """The receipt of an attempt that was not run; `reason` is a code of `KillReason`, a colon, and words."""

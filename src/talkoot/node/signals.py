@@ -26,6 +26,8 @@ class Report:
 
     receipt: bytes
     answer: AnswerData
+    work: Work | None = None
+    """What was run; None where it was refused."""
 
     @property
     def size_bytes(self) -> int:
@@ -65,7 +67,7 @@ class Ended:
 
 @dataclass(frozen=True, slots=True)
 class Rejected:
-    """The hub will never take this receipt: the attempt is handed back instead."""
+    """The hub will never take this receipt: the attempt is refused instead, or else handed back."""
 
     attempt: int
 

@@ -23,6 +23,12 @@ from talkoot.wire.messages import LeaseItem
 
 MAX_WARM_CELLS: Final = 2
 Tamper = Callable[[LeaseItem, Run], Run]
+Watch = Callable[[Work, Run | None], None]
+"""Told of each task: None when it begins, then what came of it. Called from the slots' threads."""
+
+
+def _unwatched(_work: Work, _run: Run | None) -> None:
+    pass
 
 
 @dataclass(frozen=True)
@@ -38,6 +44,7 @@ class Workshop:
     tamper: Tamper
     broken: Callable[[str], None]
     """Told of an error of ours that a node cannot live with."""
+    watch: Watch = _unwatched
 
 
 class _Empty:
@@ -139,6 +146,7 @@ class Slot:
         if not self._hold(work.attempt, cell):
             return Ended(work.attempt, None, 0.0)
         manifest, item = ready.manifest, work.item
+        self._shop.watch(work, None)
         started = time.monotonic()
         try:
             seed = ids.item_seed(manifest.seed, item.position)
@@ -156,6 +164,7 @@ class Slot:
                 cell.close()
         if run.outcome is Outcome.KILLED and self._is_cancelled(work.attempt):
             return Ended(work.attempt, None, took_s)
+        self._shop.watch(work, run)
         run = self._shop.tamper(item, run)
         report = self._shop.clerk.report(work, run, rung=cell.rung, fresh=alone, enforced=cell.enforced)
         return Ended(work.attempt, report, took_s)

@@ -5,12 +5,12 @@ hub's word), handed back (the same), or forgotten. Nothing here decides what is 
 every attempt that was leased ends in exactly one receipt or hand-back, or was cancelled by the hub.
 """
 
-from collections import Counter, deque
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Final
 
 from talkoot.core import limits
+from talkoot.core.types import KillReason
+from talkoot.node.backlog import Backlog
 from talkoot.node.signals import (
     Draft,
     Empty,
@@ -48,7 +48,6 @@ _WEIGHT: Final = 0.2
 _MAX_EARLY_CANCELS: Final = 4_096
 _MAX_SEEN_LEASES: Final = 16_384
 _MAX_KNOWN_JOBS: Final = 256
-_WARM_JOBS: Final = 2
 
 
 @dataclass(slots=True)
@@ -66,15 +65,13 @@ class State:
         assert slots > 0
         self.slots = slots
         self.stopping = False
-        self.queue: deque[Work] = deque()
+        self.queue = Backlog()
         self.running: dict[int, _Running] = {}
         self.refusing: set[int] = set()
         """Taken out of the queue; their receipts of refusal are being made."""
         self.done: dict[int, Report] = {}
         self.handed_back: set[int] = set()
         self._idle = set(range(slots))
-        self._warm: dict[int, tuple[bytes, ...]] = {}
-        self._queued: Counter[bytes] = Counter()
         self._asked: dict[str, int] = {}
         """What the exchanges that are out want, by channel."""
         self._early_cancels: dict[int, None] = {}
@@ -98,7 +95,7 @@ class State:
 
     def jobs(self) -> frozenset[bytes]:
         """The jobs of what waits or runs."""
-        return frozenset(self._queued) | {running.work.job for running in self.running.values()}
+        return frozenset(self.queue.counts()) | {running.work.job for running in self.running.values()}
 
     def check(self) -> None:
         """What must hold after every event; for tests."""
@@ -109,9 +106,9 @@ class State:
         assert len(busy) == len(set(busy))
         assert self._idle.isdisjoint(busy)
         assert len(busy) + len(self._idle) == self.slots
-        assert self._queued == Counter(work.job for work in self.queue)
+        assert self.queue.cpus == sum(work.cpus for work in self.queue)
         assert self._done_bytes == sum(report.size_bytes for report in self.done.values())
-        assert not self.queue or self.queue[0].cpus > len(self._idle), "nothing waits beside free slots"
+        assert not self.queue or max(work.cpus for work in self.queue) > len(self._idle), "nothing waits beside free slots"
         assert not (self.stopping and self.queue)
 
     # Events.
@@ -127,7 +124,7 @@ class State:
             case Ended(attempt, report, took_s):
                 self._ended(attempt, report, took_s)
             case Rejected(attempt):
-                self._reject(attempt)
+                self._reject(attempt, out)
             case JobRefused():
                 self._refuse(event, out)
             case Lost():
@@ -153,8 +150,7 @@ class State:
             if self.stopping:
                 self.handed_back.add(work.attempt)
             else:
-                self.queue.append(work)
-                self._queued[work.job] += 1
+                self.queue.add(work)
         self._cancel(frozenset(reply.cancels), out)
 
     def _new(self, leased: tuple[Work, ...]) -> list[Work]:
@@ -210,11 +206,16 @@ class State:
         self._usual_s = usual + _WEIGHT * (took_s - usual)
         _shorten(self._job_s, _MAX_KNOWN_JOBS)
 
-    def _reject(self, attempt: int) -> None:
+    def _reject(self, attempt: int, out: list[Instruction]) -> None:
         report = self.done.pop(attempt, None)
-        if report is not None:
-            self._done_bytes -= report.size_bytes
+        if report is None:
+            return
+        self._done_bytes -= report.size_bytes
+        if report.work is None:
             self.handed_back.add(attempt)
+        else:
+            self.refusing.add(attempt)
+            out.append(Refuse((report.work,), f"{KillReason.SANDBOX}: the hub does not take this node's receipt"))
 
     def _drop_done(self, attempt: int) -> None:
         report = self.done.pop(attempt, None)
@@ -223,7 +224,7 @@ class State:
             self._leases.pop(attempt, None)
 
     def _refuse(self, refused: JobRefused, out: list[Instruction]) -> None:
-        works = self._take_from_queue({work.attempt for work in self.queue if work.job == refused.job})
+        works = self.queue.take({work.attempt for work in self.queue if work.job == refused.job})
         if refused.again:
             self.handed_back.update(work.attempt for work in works)
         elif works:
@@ -232,44 +233,26 @@ class State:
 
     def _stop(self, out: list[Instruction]) -> None:
         self.stopping = True
-        self.handed_back.update(work.attempt for work in self.queue)
-        self.queue.clear()
-        self._queued.clear()
+        works = self.queue.take([work.attempt for work in self.queue])
+        self.handed_back.update(work.attempt for work in works)
         for running in self.running.values():
             self._kill(running, out)
 
-    def _take_from_queue(self, attempts: Iterable[int]) -> list[Work]:
-        wanted = frozenset(attempts)
-        taken = [work for work in self.queue if work.attempt in wanted]
-        if taken:
-            self.queue = deque(work for work in self.queue if work.attempt not in wanted)
-            self._queued -= Counter(work.job for work in taken)
-        return taken
-
     def _forget(self, attempts: frozenset[int]) -> frozenset[int]:
         """Let go of those of them that wait; gives these."""
-        gone = frozenset(work.attempt for work in self._take_from_queue(attempts))
+        gone = frozenset(work.attempt for work in self.queue.take(attempts))
         for attempt in gone:
             self._leases.pop(attempt, None)
         return gone
 
     def _dispatch(self, now: float, out: list[Instruction]) -> None:
-        """Start from the head of the queue, so that a task of many CPUs gets its turn."""
-        while self.queue and self.queue[0].cpus <= len(self._idle):
-            work = self.queue.popleft()
-            self._queued[work.job] -= 1
-            if not self._queued[work.job]:
-                del self._queued[work.job]
-            warm_first = sorted(self._idle, key=lambda slot: (work.job not in self._warm.get(slot, ()), slot))
-            slots = tuple(warm_first[: work.cpus])
+        while self.queue and (found := self.queue.next(self._idle, now)) is not None:
+            slot, work = found
+            slots = (slot, *sorted(self._idle - {slot})[: work.cpus - 1])
             self._idle.difference_update(slots)
-            for slot in slots[1:]:
-                self._warm.pop(slot, None)
-                out.append(Empty(slot))
-            others = tuple(job for job in self._warm.get(slots[0], ()) if job != work.job)
-            self._warm[slots[0]] = (work.job, *others)[:_WARM_JOBS]
+            out += [Empty(other) for other in slots[1:]]
             self.running[work.attempt] = _Running(work, slots, now)
-            out.append(Start(slots[0], work))
+            out.append(Start(slot, work))
 
     # How much is wanted.
 
@@ -285,28 +268,28 @@ class State:
         return max(usual, *running, 0.0)
 
     def _hand_back_excess(self, now: float) -> None:
-        waiting_s = {job: self._estimate_s(job, now) for job in self._queued}
+        waiting_s = {job: self._estimate_s(job, now) for job in self.queue.counts()}
         total_s = sum(waiting_s[work.job] * work.cpus for work in self.queue)
         if total_s <= MOST_HELD_S * self.slots:
             return
         excess = []
-        for work in reversed(self.queue):
+        for work in reversed(list(self.queue)):
             if total_s <= HELD_S * self.slots:
                 break
             total_s -= waiting_s[work.job] * work.cpus
             excess.append(work.attempt)
-        self.handed_back.update(work.attempt for work in self._take_from_queue(excess))
+        self.handed_back.update(work.attempt for work in self.queue.take(excess))
 
     def free(self) -> int:
         """How many attempts (of one CPU) it could take beyond what it holds and what it has asked for."""
         if self.stopping or len(self.done) > MAX_UNACKNOWLEDGED or self._done_bytes > MAX_UNACKNOWLEDGED_BYTES:
             return 0
         asked = sum(self._asked.values())
-        held = sum(work.cpus for work in self.queue) + self.slots - len(self._idle)
+        held = self.queue.cpus + self.slots - len(self._idle)
         bare = max(0, self.slots - held - asked)
         if self._usual_s is None:
             return bare
-        held_s = sum(count * self._estimate_s(job) for job, count in self._queued.items())
+        held_s = sum(count * self._estimate_s(job) for job, count in self.queue.counts().items())
         held_s += sum(min(HELD_S, self._estimate_s(r.work.job)) * len(r.slots) for r in self.running.values())
         more = int((HELD_S * self.slots - held_s) / self._usual_s) - asked
         most = min(limits.MAX_ATTEMPTS_PER_EXCHANGE, self.slots * limits.MAX_ATTEMPTS_PER_LEASE - held - asked)

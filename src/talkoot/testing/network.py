@@ -100,6 +100,7 @@ class Submitter:
         task_limits: TaskLimits | None = None,
         inputs: Sequence[tuple[m.TaskRef, ...]] | None = None,
         seed: int = 0,
+        python: str = "3.11",
     ) -> bytes:
         """A job with one task for each value; returns its id."""
         hub = self.hub
@@ -114,7 +115,7 @@ class Submitter:
             name="test job",
             program=ids.program_id(program),
             environment=ids.environment_id(environment),
-            python="3.11",
+            python=python,
             seed=seed,
             pure=pure,
             verifier=verifier if verifier is not None else Quorum(2),

@@ -1,10 +1,19 @@
 """A hub's anchor found an answer wrong: what happens to its contributor, and to all that hung on its word."""
 
+from functools import partial
+from typing import Final
+
+import msgspec
+
 from talkoot.core import events as ev
 from talkoot.core import pricing
 from talkoot.core.lifecycle import AttemptEvent, LeaseEvent, TaskEvent, TaskState
+from talkoot.core.types import Receipt
 from talkoot.hub.commands import presence, settle
 from talkoot.hub.tx import TREASURY, Tx
+
+_COMPARED: Final = 50
+"""Runs of one node on one task, of other bits, that are compared before a conviction."""
 
 
 def carry_out(tx: Tx) -> None:
@@ -15,16 +24,16 @@ def carry_out(tx: Tx) -> None:
 
 def convict(tx: Tx, job: int, index: int, attempt: int, referee: int) -> None:
     """A hub's anchor found an answer wrong: the contributor gets no more work, and nothing of it stands unchecked."""
-    node, class_wrong, value = tx.one(
-        "SELECT attempts.node, nodes.class, value FROM attempts JOIN nodes ON nodes.no = node WHERE id = ?", attempt
-    )
-    judge_node, class_right, right, name, anchor = tx.one(
-        "SELECT attempts.node, nodes.class, value, nodes.name, anchor FROM attempts"
-        " JOIN nodes ON nodes.no = node WHERE id = ?",
+    node, value, receipt = tx.one("SELECT node, value, receipt FROM attempts WHERE id = ?", attempt)
+    judge_node, right, receipt_right, name, anchor = tx.one(
+        "SELECT attempts.node, value, receipt, nodes.name, anchor FROM attempts JOIN nodes ON nodes.no = node WHERE id = ?",
         referee,
     )
+    class_wrong, class_right = _class_of(receipt), _class_of(receipt_right)  # as they were then, not as they are now
     (state,) = tx.one("SELECT state FROM nodes WHERE no = ?", node)
     if not anchor or class_wrong != class_right or node == judge_node or state == "convicted":
+        return
+    if not _is_steady(tx, job, node):
         return
     agree = tx.one("SELECT count(DISTINCT owner) FROM attempts WHERE job = ? AND idx = ? AND value = ?", job, index, right)
     words = (
@@ -39,6 +48,28 @@ def convict(tx: Tx, job: int, index: int, attempt: int, referee: int) -> None:
     presence.depart(tx, node, "convicted", LeaseEvent.CANCELLED)
     for its_job, its_index in dict.fromkeys((j, i) for _, j, i in provisional):
         _reopen(tx, its_job, its_index, f"its contributor was convicted in task {index}")
+
+
+def _class_of(receipt: bytes) -> bytes:
+    return msgspec.msgpack.decode(receipt, type=Receipt).numeric_class
+
+
+def _is_steady(tx: Tx, job: int, accused: int) -> bool:
+    """Whether no other owner's node has differed from itself in the job: the program would be at fault, not a node.
+
+    The accused's own runs do not count here, or it could make itself safe by wavering once.
+    """
+    same = partial(settle.same_answer, tx, tx.manifest(job))
+    pairs = tx.all(
+        "SELECT first.id, later.id FROM attempts later JOIN attempts first ON first.job = later.job"
+        " AND first.idx = later.idx AND first.node = later.node AND first.id < later.id AND first.value <> later.value"
+        " WHERE later.job = ? AND later.purpose IN ('rerun', 'referee') AND first.value <> x'' AND later.value <> x''"
+        " AND later.owner <> (SELECT owner FROM nodes WHERE no = ?) LIMIT ?",
+        job,
+        accused,
+        _COMPARED,
+    )
+    return all(same(first, later) for first, later in pairs)
 
 
 def _forfeit(tx: Tx, attempt: int, job: int, index: int) -> None:

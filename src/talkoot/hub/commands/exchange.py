@@ -6,7 +6,7 @@ from talkoot.core import codec, ids, limits
 from talkoot.core import events as ev
 from talkoot.core.errors import BadInput, BadSignature, TooLarge
 from talkoot.core.lifecycle import SETTLED_TASKS, AttemptEvent, AttemptState, TaskState
-from talkoot.core.types import Outcome, Receipt
+from talkoot.core.types import NodeDescription, Outcome, Receipt
 from talkoot.crypto import merkle
 from talkoot.crypto.signed import Kind, verify
 from talkoot.hub.commands import grant, presence, settle
@@ -31,6 +31,11 @@ def check(request: Exchange, key: bytes, hub: bytes) -> None:
         raise TooLarge(f"{len(request.receipts)} receipts in one exchange; at most {limits.MAX_RECEIPTS_PER_EXCHANGE}")
     if len(request.answers) != len(request.receipts) or len(request.boot) != 8 or request.want < 0:
         raise BadInput("an exchange has one answer for each receipt, 8 bytes of boot, and wants 0 or more attempts")
+    if not 0 <= request.channel < limits.MAX_CHANNELS:
+        raise BadInput(f"an exchange is on a channel from 0 to {limits.MAX_CHANNELS - 1}, not {request.channel}")
+    _check_lengths(request)
+    if request.description is not None:
+        check_description(request.description)
     if not request.receipts:
         return
     if request.batch is None:
@@ -41,6 +46,34 @@ def check(request: Exchange, key: bytes, hub: bytes) -> None:
         raise BadSignature("the signature is over another batch, or for another hub")
     for data, answer in zip(request.receipts, request.answers, strict=True):
         _check_receipt(parse(data, Receipt, "receipt"), answer, hub)
+
+
+def _check_lengths(request: Exchange) -> None:
+    for what, named, most in (
+        ("attempts handed back", len(request.handed_back), limits.MAX_ATTEMPTS_PER_EXCHANGE),
+        ("leases", len(request.leases), limits.MAX_LEASES_NAMED),
+        ("jobs", len(request.jobs), limits.MAX_JOBS_NAMED),
+    ):
+        if named > most:
+            raise TooLarge(f"{named:,} {what} in one exchange; at most {most:,}")
+    if any(len(job) != 16 for job in request.jobs):
+        raise BadInput("the id of a job has 16 bytes")
+    for receipt in request.receipts:
+        if len(receipt) > limits.MAX_RECEIPT_BYTES:
+            raise TooLarge(f"a receipt of {len(receipt):,} bytes; at most {limits.MAX_RECEIPT_BYTES:,}")
+
+
+def check_description(said: NodeDescription) -> None:
+    """What a node says of itself must be what a device can be. Raises BadInput."""
+    numeric = said.numeric_class
+    words = (said.name, said.python, said.version, *said.gpus)
+    words += (numeric.machine, numeric.libc, numeric.python, numeric.simd, numeric.blas, numeric.gpu)
+    if not said.name or any(len(word) > limits.MAX_NAME_CHARS or not word.isprintable() for word in words):
+        raise BadInput(f"a device is described in words of at most {limits.MAX_NAME_CHARS} printable characters")
+    if not 1 <= said.slots <= limits.MAX_DEVICE_SLOTS or len(said.gpus) > limits.MAX_DEVICE_GPUS:
+        raise BadInput(f"a device lends 1 to {limits.MAX_DEVICE_SLOTS} CPU, not {said.slots}, and 64 GPUs at most")
+    if not (0 <= said.memory_bytes < 2**63 and 0 <= said.disk_bytes < 2**63):
+        raise BadInput(f"no device has {said.memory_bytes} bytes of memory and {said.disk_bytes} of disk")
 
 
 def _check_receipt(receipt: Receipt, answer: AnswerData, hub: bytes) -> None:
@@ -71,7 +104,7 @@ def exchange(tx: Tx, key: bytes, request: Exchange) -> tuple[Exchanged, int]:
     leases = grant.again(tx, node, request.channel, frozenset(request.leases), manifests)
     want = min(request.want, limits.MAX_ATTEMPTS_PER_EXCHANGE) - sum(len(lease.items) for lease in leases)
     if want > 0:
-        leases += grant.grant(tx, node, want, manifests, request.channel)
+        leases += grant.grant(tx, node, want, manifests, request.channel, leases)
     cancels = tuple(sorted(tx.memory.cancels.pop(node, ())))
     return Exchanged(leases, cancels, (*accepted, *request.handed_back), ""), node
 
@@ -89,22 +122,26 @@ def _receive(tx: Tx, node: int, data: bytes, answer: AnswerData) -> int:
     """Take in one receipt. What is not (or no longer) the node's, or not needed, is acknowledged and left at that."""
     receipt = parse(data, Receipt, "receipt")
     row = tx.one(
-        "SELECT attempts.job, attempts.idx, attempts.state, tasks.state, tasks.action, jobs.id, attempts.owner FROM attempts"
-        " JOIN tasks ON tasks.job = attempts.job AND tasks.idx = attempts.idx JOIN jobs ON jobs.no = attempts.job"
+        "SELECT attempts.job, attempts.idx, attempts.state, tasks.state, tasks.action, jobs.id, attempts.owner, nodes.class"
+        " FROM attempts JOIN tasks ON tasks.job = attempts.job AND tasks.idx = attempts.idx"
+        " JOIN jobs ON jobs.no = attempts.job JOIN nodes ON nodes.no = attempts.node"
         " WHERE attempts.id = ? AND attempts.node = ?",
         receipt.attempt,
         node,
     )
     if row is None:
         raise BadSignature(f"attempt {receipt.attempt} was never leased to this node")
-    job, index, attempt_state, task_state, action, job_id, owner = row
+    job, index, attempt_state, task_state, action, job_id, owner, node_class = row
     if (receipt.job, receipt.index, receipt.action) != (job_id, index, action):
         raise BadSignature(f"the receipt of attempt {receipt.attempt} is for another task")
     state = AttemptState(attempt_state)
+    if state in (AttemptState.LEASED, AttemptState.LOST) and receipt.numeric_class != node_class:
+        raise BadInput(f"the receipt of attempt {receipt.attempt} is of another numeric class than this node described")
     if state in _LATE:
         _receive_late(tx, receipt, data, answer, job, index, TaskState(task_state), state, owner)
     elif state is AttemptState.LEASED:
-        _learn_duration(tx, job, receipt.attempt)
+        if receipt.outcome in (Outcome.ANSWERED, Outcome.RAISED):
+            _learn_duration(tx, job, receipt.attempt)
         _record(tx, receipt, data, answer, job, index)
     return receipt.attempt
 

@@ -7,41 +7,54 @@ under way elsewhere waits for that answer; if none comes, the first of those who
 from talkoot.core import events as ev
 from talkoot.core import ids
 from talkoot.core.lifecycle import TaskEvent, TaskState
+from talkoot.core.limits import MAX_INPUT_BYTES_PER_TASK
 from talkoot.core.types import Purpose
-from talkoot.hub.fold import memory_key
 from talkoot.hub.tx import Tx
 
 RAW_CID_PREFIX = b"\x01\x55\x12\x20"
 """CIDv1, raw, sha2-256: inputs are named so in action ids."""
 
 
-def pass_on_answer(tx: Tx, job: int, index: int) -> None:
-    for waiting_job, waiting_index in _twins_of(tx, job, index):
-        _remember(tx, waiting_job, waiting_index, job, index)
+def pass_on(tx: Tx, job: int, index: int) -> None:
+    """A task was settled: tell those who wait for it, and those who wait for them, one after the other.
+
+    Not by recursion: a chain of tasks may be longer than Python's stack.
+    """
+    tx.settled.append((job, index))
+    if len(tx.settled) > 1:
+        return  # whoever began is at it
+    while tx.settled:
+        _tell(tx, *tx.settled[0])
+        tx.settled.popleft()
+
+
+def _tell(tx: Tx, job: int, index: int) -> None:
+    """Tasks that needed the answer get it or fail; those that only shared the action get it or do it themselves."""
+    state, action = tx.one("SELECT state, action FROM tasks WHERE job = ? AND idx = ?", job, index)
+    if state == TaskState.FINAL:
+        for waiting_job, waiting_index in _twins_of(tx, job, action):
+            _remember(tx, waiting_job, waiting_index, job, index)
+        for waiting_job, waiting_index in _takers_of(tx, job, index):
+            bind_if_ready(tx, waiting_job, waiting_index)
+        return
     for waiting_job, waiting_index in _takers_of(tx, job, index):
-        bind_if_ready(tx, waiting_job, waiting_index)
+        (waiting,) = tx.one("SELECT state FROM tasks WHERE job = ? AND idx = ?", waiting_job, waiting_index)
+        if waiting == TaskState.WAITING:
+            _fail(tx, waiting_job, waiting_index, f"input_failed: task {index} of {tx.job_text(job)} has no answer")
+    if action and tx.one("SELECT 1 FROM actions WHERE key = ?", tx.memory_key(job, action)) is None:
+        for waiting_job, waiting_index in _twins_of(tx, job, action, most=1):
+            _start_over(tx, waiting_job, waiting_index, action)
 
 
-def pass_on_failure(tx: Tx, job: int, index: int) -> None:
-    """Tasks that needed the answer fail; those that only shared the action do it themselves."""
-    twins = _twins_of(tx, job, index)
-    for waiting_job, waiting_index in _takers_of(tx, job, index):
-        (state,) = tx.one("SELECT state FROM tasks WHERE job = ? AND idx = ?", waiting_job, waiting_index)
-        if state == TaskState.WAITING:
-            words = f"input_failed: task {index} of {tx.job_text(job)} has no answer"
-            tx.emit(ev.TaskMoved(waiting_job, waiting_index, TaskEvent.INPUT_FAILED, words))
-            tx.jobs_touched.add(waiting_job)
-            pass_on_failure(tx, waiting_job, waiting_index)
-    for waiting_job, waiting_index in twins:
-        _start_over(tx, waiting_job, waiting_index)
+def _fail(tx: Tx, job: int, index: int, words: str) -> None:
+    tx.emit(ev.TaskMoved(job, index, TaskEvent.INPUT_FAILED, words))
+    tx.jobs_touched.add(job)
+    pass_on(tx, job, index)
 
 
-def _twins_of(tx: Tx, job: int, index: int) -> list[tuple[int, int]]:
+def _twins_of(tx: Tx, job: int, action: bytes, most: int = -1) -> list[tuple[int, int]]:
     return tx.all(
-        "SELECT t.job, t.idx FROM twins t JOIN tasks USING (job, idx)"
-        " WHERE twin_job = ? AND twin_idx = ? AND tasks.state = 'waiting'",
-        job,
-        index,
+        "SELECT job, idx FROM twins WHERE key = ? ORDER BY job, idx LIMIT ?", tx.memory_key(job, action), most
     )
 
 
@@ -55,7 +68,22 @@ def _remember(tx: Tx, job: int, index: int, source_job: int, source_index: int) 
     words = "the same action was answered before"
     tx.emit(ev.TaskMoved(job, index, TaskEvent.REMEMBERED, words, sure, canonical))
     tx.jobs_touched.add(job)
-    pass_on_answer(tx, job, index)
+    pass_on(tx, job, index)
+
+
+def may_join(tx: Tx, job: int, twin_job: int, twin_index: int) -> bool:
+    """Whether a task of the job may wait for this one of the same action: not when it might never be done.
+
+    Another job may ask for more than any device has, or be out of budget.
+    """
+    (state,) = tx.one("SELECT state FROM tasks WHERE job = ? AND idx = ?", twin_job, twin_index)
+    if state == TaskState.FINAL or job == twin_job:
+        return True
+    tx.flush()
+    cap, reserved, balance = tx.one(
+        "SELECT cap, reserved, balance FROM jobs JOIN accounts ON accounts.id = jobs.account WHERE no = ?", twin_job
+    )
+    return bool(tx.manifest(job).task_limits == tx.manifest(twin_job).task_limits and balance - reserved >= cap)
 
 
 def join_twin(tx: Tx, job: int, index: int, twin_job: int, twin_index: int) -> bool:
@@ -68,21 +96,23 @@ def join_twin(tx: Tx, job: int, index: int, twin_job: int, twin_index: int) -> b
     return False
 
 
-def _start_over(tx: Tx, job: int, index: int) -> None:
-    """The twin had no answer: the first of those who waited does the work, the others wait for it."""
-    (action,) = tx.one("SELECT action FROM tasks WHERE job = ? AND idx = ?", job, index)
+def _start_over(tx: Tx, job: int, index: int, action: bytes) -> None:
+    """The twin had no answer: the first of those who waited does the work, and the others wait for it."""
     tx.emit(ev.TaskBound(job, index, action))
-    _enqueue_or_join(tx, job, index, action)
+    _enqueue(tx, job, index)
 
 
-def _enqueue_or_join(tx: Tx, job: int, index: int, action: bytes) -> bool:
-    manifest = tx.manifest(job)
-    twin = tx.one("SELECT job, idx FROM actions WHERE key = ?", memory_key(manifest.project, action, manifest))
-    if twin != (job, index):
-        return join_twin(tx, job, index, *twin)
+def _enqueue(tx: Tx, job: int, index: int) -> None:
     tx.emit(ev.TaskMoved(job, index, TaskEvent.INPUTS_KNOWN))
     tx.emit(ev.Wanted(job, index, Purpose.WORK))
     tx.queue_touched = True
+
+
+def _enqueue_or_join(tx: Tx, job: int, index: int, action: bytes) -> bool:
+    twin = tx.one("SELECT job, idx FROM actions WHERE key = ?", tx.memory_key(job, action))
+    if twin != (job, index) and may_join(tx, job, *twin):
+        return join_twin(tx, job, index, *twin)
+    _enqueue(tx, job, index)
     return False
 
 
@@ -100,11 +130,14 @@ def bind_if_ready(tx: Tx, job: int, index: int) -> bool:
         index,
     )
     if dead is not None or _input_raised(tx, job, index):
-        tx.emit(ev.TaskMoved(job, index, TaskEvent.INPUT_FAILED, "input_failed: an input of it has no answer"))
-        tx.jobs_touched.add(job)
-        pass_on_failure(tx, job, index)
+        _fail(tx, job, index, "input_failed: an input of it has no answer")
         return False
     if open_inputs:
+        return False
+    size = sum(input_sizes(tx, job, index))
+    if size > MAX_INPUT_BYTES_PER_TASK:
+        words = f"the answers that it takes have {size:,} bytes, and a task takes at most {MAX_INPUT_BYTES_PER_TASK:,}"
+        _fail(tx, job, index, f"input_failed: {words}")
         return False
     manifest = tx.manifest(job)
     action = ids.action_id(
@@ -128,6 +161,12 @@ def _input_raised(tx: Tx, job: int, index: int) -> bool:
         index,
     )
     return row is not None
+
+
+def input_sizes(tx: Tx, job: int, index: int) -> list[int]:
+    """Bytes of each answer that a task takes."""
+    sizes = (tx.one("SELECT length(data) FROM blobs WHERE digest = ?", d)[0] for d in input_digests(tx, job, index))
+    return [int(size) for size in sizes]
 
 
 def input_digests(tx: Tx, job: int, index: int) -> list[bytes]:

@@ -1,16 +1,17 @@
 """Commands of submitters: submit a job, add tasks to it, cancel."""
 
+import math
+from collections import Counter
 from collections.abc import Callable
 
 from talkoot.core import events as ev
 from talkoot.core import ids, limits, pricing
 from talkoot.core.errors import BadInput, BadSignature, Conflict, InsufficientFunds, NotAllowed, NotFound, TooLarge
-from talkoot.core.lifecycle import LIVE_JOBS, AttemptEvent, JobEvent, JobState, TaskEvent, TaskState
+from talkoot.core.lifecycle import LIVE_JOBS, JobEvent, JobState, TaskEvent
 from talkoot.core.types import Close, Manifest, Purpose, Quorum
 from talkoot.crypto.signed import Kind, encode_signed, verify
 from talkoot.hub.commands import follow, settle
 from talkoot.hub.commands.people import check_name, has_role
-from talkoot.hub.fold import memory_key
 from talkoot.hub.tx import Tx
 from talkoot.wire.messages import Add, Cancel, Item, Nothing, Submit, Submitted
 from talkoot.wire.parse import parse
@@ -21,6 +22,8 @@ MAX_CPUS = 1024
 
 def submit(tx: Tx, signer: bytes, request: Submit) -> Submitted:
     """A new job with its first tasks. The same job again (same id, same manifest) adds nothing that is there."""
+    if len(request.manifest.payload) > limits.MAX_MANIFEST_BYTES:
+        raise TooLarge(f"a manifest of {len(request.manifest.payload):,} bytes; at most {limits.MAX_MANIFEST_BYTES:,}")
     payload = verify(request.manifest, Kind.MANIFEST, key=signer)
     manifest = parse(payload, Manifest, "manifest")
     signed = encode_signed(request.manifest)
@@ -63,6 +66,9 @@ def _check(tx: Tx, signer: bytes, manifest: Manifest) -> None:
     if len(manifest.job) != 16:
         raise BadInput("the id of a job has 16 bytes")
     check_name(manifest.name, "job")
+    (live,) = tx.one("SELECT count(*) FROM jobs WHERE state IN ('open', 'sealed') AND submitter = ?", signer)
+    if live >= limits.MAX_LIVE_JOBS_PER_MEMBER:
+        raise TooLarge(f"you have {live} jobs that are not done", hint="wait for some, or cancel them (talkoot cancel)")
     if not has_role(tx, signer, manifest.project, "owner", "researcher"):
         raise NotAllowed(f"your key may not submit jobs to project {manifest.project!r}", hint="ask for a ticket")
     for what, digest in (("program", manifest.program), ("environment", manifest.environment)):
@@ -70,7 +76,8 @@ def _check(tx: Tx, signer: bytes, manifest: Manifest) -> None:
             raise NotFound(f"the hub does not have the {what} {digest.hex()[:16]}; put it first")
     asked = manifest.task_limits
     positive = (asked.memory_bytes, asked.time_s, asked.cpus, asked.scratch_bytes, asked.processes, asked.answer_bytes)
-    if min(positive) <= 0 or asked.time_s > limits.MAX_TASK_TIME_S or asked.cpus > MAX_CPUS:
+    numbers = math.isfinite(asked.time_s) and min(positive) > 0 and asked.scratch_files >= 0
+    if not numbers or asked.time_s > limits.MAX_TASK_TIME_S or asked.cpus > MAX_CPUS:
         raise BadInput(f"limits of a task must be positive, time_s at most {limits.MAX_TASK_TIME_S:g}: {asked}")
     if asked.answer_bytes > limits.MAX_ANSWER_BYTES:
         raise TooLarge(f"answers may have at most {limits.MAX_ANSWER_BYTES} bytes, and {asked.answer_bytes} were asked for")
@@ -109,6 +116,9 @@ def _add(tx: Tx, job: int, manifest: Manifest, items: tuple[Item, ...], *, seale
         raise TooLarge(
             f"{len(items)} tasks in one request; at most {limits.MAX_TASKS_PER_SUBMISSION}", hint="send them in several"
         )
+    indices = Counter(item.index for item in items)
+    if len(indices) < len(items):
+        raise BadInput(f"task {indices.most_common(1)[0][0]} stands twice in one request", hint="each index once")
     tx.flush()
     state, total = tx.one("SELECT state, total FROM jobs WHERE no = ?", job)
     fresh = [(n, item) for n, item in enumerate(items) if not _there(tx, job, item)]
@@ -129,7 +139,12 @@ def _there(tx: Tx, job: int, item: Item) -> bool:
     row = tx.one("SELECT arguments, position FROM tasks WHERE job = ? AND idx = ?", job, item.index)
     if row is None:
         return False
-    if row != (item.arguments, item.position):
+    inputs = tx.all(
+        "SELECT jobs.id, from_idx FROM inputs JOIN jobs ON jobs.no = from_job WHERE job = ? AND idx = ? ORDER BY n",
+        job,
+        item.index,
+    )
+    if row != (item.arguments, item.position) or inputs != [(ref.job, ref.index) for ref in item.inputs]:
         raise Conflict(f"task {item.index} exists with other content", hint="choose another index")
     return True
 
@@ -158,13 +173,13 @@ def _add_task(tx: Tx, job: int, manifest: Manifest, place: int, item: Item) -> b
     def put(waits: bool) -> None:
         tx.emit(ev.TaskAdded(job, item.index, place, action, (), waits))
 
-    return start(tx, job, item.index, manifest, action, put)
+    return start(tx, job, item.index, action, put)
 
 
-def start(tx: Tx, job: int, index: int, manifest: Manifest, action: bytes, put: Callable[[bool], None]) -> bool:
+def start(tx: Tx, job: int, index: int, action: bytes, put: Callable[[bool], None]) -> bool:
     """Put a task whose action is known where it belongs: remembered, beside its twin, or into the queue."""
-    row = tx.one("SELECT job, idx FROM actions WHERE key = ?", memory_key(manifest.project, action, manifest))
-    if row is None or row == (job, index):
+    row = tx.one("SELECT job, idx FROM actions WHERE key = ?", tx.memory_key(job, action))
+    if row is None or row == (job, index) or not follow.may_join(tx, job, *row):
         put(False)
         tx.emit(ev.Wanted(job, index, Purpose.WORK))
         return False
@@ -187,16 +202,27 @@ def _input(tx: Tx, manifest: Manifest, job_id: bytes, index: int) -> tuple[int, 
 
 def cancel(tx: Tx, signer: bytes, request: Cancel) -> Nothing:
     """Cancel a job, or some of its tasks. What was answered is paid; what runs is stopped."""
+    if len(request.indices) > limits.MAX_TASKS_PER_SUBMISSION:
+        raise TooLarge(f"{len(request.indices):,} tasks in one cancel; at most {limits.MAX_TASKS_PER_SUBMISSION:,}")
     job, state = own_job(tx, signer, request.job)
     if request.indices:
-        for index in request.indices:
+        # Those that wait for others come first, the last of them first: else each would be set going to be stopped next.
+        for _, index in sorted(((_is_waiting(tx, job, i), i) for i in set(request.indices)), reverse=True):
             _cancel_task(tx, job, index)
     elif JobState(state) in LIVE_JOBS:
-        for (index,) in tx.all("SELECT idx FROM tasks WHERE job = ? AND state NOT IN ('final', 'failed', 'cancelled')", job):
+        for (index,) in tx.all(
+            "SELECT idx FROM tasks WHERE job = ? AND state NOT IN ('final', 'failed', 'cancelled')"
+            " ORDER BY state = 'waiting' DESC, idx DESC",
+            job,
+        ):
             _cancel_task(tx, job, index)
         tx.emit(ev.JobMoved(job, JobEvent.CANCELLED))
     tx.jobs_touched.add(job)
     return Nothing()
+
+
+def _is_waiting(tx: Tx, job: int, index: int) -> bool:
+    return tx.one("SELECT 1 FROM tasks WHERE job = ? AND idx = ? AND state = 'waiting'", job, index) is not None
 
 
 def _cancel_task(tx: Tx, job: int, index: int) -> None:
@@ -206,10 +232,10 @@ def _cancel_task(tx: Tx, job: int, index: int) -> None:
     if row[0] in ("final", "failed", "cancelled"):
         return
     settle.stop(tx, job, index)
-    if row[0] == TaskState.PROVISIONAL:
-        settle.pay(tx, job, index, [a for (a,) in settle.answered(tx, job, index)])
-    else:
-        for (attempt,) in settle.answered(tx, job, index):
-            tx.emit(ev.AttemptMoved(attempt, AttemptEvent.NOT_NEEDED))
+    # Also what is disputed is paid: else a submitter could read provisional answers, dispute them with a device of
+    # their own, and cancel.
+    answered = [attempt for (attempt,) in settle.answered(tx, job, index)]
+    if answered:
+        settle.pay(tx, job, index, answered)
     tx.emit(ev.TaskMoved(job, index, TaskEvent.CANCELLED, "the job was cancelled"))
-    follow.pass_on_failure(tx, job, index)
+    follow.pass_on(tx, job, index)

@@ -62,20 +62,27 @@ def invite(tx: Tx, inviter: bytes, request: Invite, secret: bytes, expires_ms: i
 
 def join(tx: Tx, member: bytes, request: Join) -> Joined:
     """Redeem a ticket, lend a device, or both. Doing it again with the same keys changes nothing."""
-    project, role = _redeem(tx, member, request) if request.secret else _known(tx, member)
+    project, role, fresh = _redeem(tx, member, request) if request.secret else _known(tx, member)
     if request.lending is None:
         return Joined(project, role)
-    return Joined(project, role, _lend(tx, member, request.lending, anchor=role == "anchor"))
+    anchor = role == "anchor" and (fresh or not _has_anchor(tx, member))  # one ticket, one anchor
+    return Joined(project, role, _lend(tx, member, request.lending, anchor=anchor))
 
 
-def _redeem(tx: Tx, member: bytes, request: Join) -> tuple[str, str]:
+def _has_anchor(tx: Tx, member: bytes) -> bool:
+    sql = "SELECT 1 FROM nodes JOIN members ON members.account = nodes.owner WHERE members.key = ? AND anchor LIMIT 1"
+    return tx.one(sql, member) is not None
+
+
+def _redeem(tx: Tx, member: bytes, request: Join) -> tuple[str, str, bool]:
+    """(project, role, whether the ticket was unused)."""
     ticket = ticket_id(request.secret)
     row = tx.one("SELECT project, role, expires_ms, inviter, member FROM tickets WHERE id = ?", ticket)
     if row is None:
         raise TicketError("this hub never issued that ticket", hint="ask who gave it to you for a new one")
     project, role, expires_ms, inviter, redeemer = row
     if redeemer == member:
-        return project, role
+        return project, role, False
     if redeemer is not None:
         raise TicketError("that ticket was used by somebody else; each is good for one person", hint="ask for a new one")
     if tx.now_ms > expires_ms:
@@ -84,10 +91,10 @@ def _redeem(tx: Tx, member: bytes, request: Join) -> tuple[str, str]:
         _member(tx, member, request.name, inviter)
     tx.emit(ev.TicketRedeemed(ticket, member))
     tx.emit(ev.RoleGiven(member, project, role))
-    return project, role
+    return project, role, True
 
 
-def _known(tx: Tx, member: bytes) -> tuple[str, str]:
+def _known(tx: Tx, member: bytes) -> tuple[str, str, bool]:
     row = tx.one("SELECT project, role FROM roles WHERE member = ? ORDER BY role LIMIT 1", member)
     if row is None:
         raise NotAllowed(
@@ -95,7 +102,7 @@ def _known(tx: Tx, member: bytes) -> tuple[str, str]:
             hint="join with a ticket: somebody who is in can make one (talkoot invite)",
         )
     # Without a ticket nobody lends an anchor: that takes an invitation of the hub's.
-    return row[0], "contributor"
+    return row[0], "contributor", False
 
 
 def _member(tx: Tx, key: bytes, name: str, inviter: bytes) -> None:

@@ -15,9 +15,9 @@ from talkoot.core.lifecycle import (
 from talkoot.core.limits import MAX_EXECUTIONS_PER_TASK, MAX_FAILED_EXECUTIONS_PER_TASK
 from talkoot.core.matching import pins_class
 from talkoot.core.types import Close, Manifest, Outcome, Purpose, Quorum, Receipt, Trust
-from talkoot.core.verdict import Accept, Given, More, Pool, Unsteady, Want, judge
+from talkoot.core.verdict import Accept, Given, More, Pool, Same, Unsteady, Want, judge
 from talkoot.hub.commands import follow
-from talkoot.hub.offers import eligible, owners_of
+from talkoot.hub.offers import class_is_free, eligible, owners_of
 from talkoot.hub.tx import Tx
 
 
@@ -37,7 +37,8 @@ def consider(tx: Tx, job: int, index: int) -> None:
         copies = manifest.verifier.copies if isinstance(manifest.verifier, Quorum) else 1
         _want(tx, job, index, (Want(Purpose.COPY),) * copies)
         return
-    finding = judge(manifest.verifier, given, _pool(tx, job, index, manifest, given), partial(_same, tx, manifest))
+    same = remembering(partial(same_answer, tx, manifest))
+    finding = judge(manifest.verifier, given, _pool(tx, job, index, manifest, given), same)
     match finding:
         case Accept():
             _accept(tx, job, index, finding)
@@ -64,17 +65,32 @@ def _pool(tx: Tx, job: int, index: int, manifest: Manifest, given: list[Given]) 
         return Pool(frozenset(), other_owner=False, anchor=False)  # nothing to climb the ladder for
     (wanted_class,) = tx.one("SELECT class FROM tasks WHERE job = ? AND idx = ?", job, index)
     offers = eligible(tx, job)
-    if pins_class(manifest.verifier):
-        offers = [o for o in offers if o.class_digest == wanted_class]
-    owners = set(owners_of(tx, job, index))
+    of_class = [o for o in offers if o.class_digest == wanted_class] if pins_class(manifest.verifier) else offers
+    owners = owners_of(tx, job, index)
+    askable = offers if class_is_free(offers, owners, wanted_class) else of_class
+    unheard = tx.memory.unheard.get((job, index), frozenset())
     return Pool(
-        present=frozenset(o.node for o in offers),
-        other_owner=any(o.owner not in owners for o in offers),
-        anchor=any(o.anchor for o in offers),
+        present=frozenset(o.node for o in offers) - unheard,
+        other_owner=0 not in unheard and any(o.owner not in owners for o in askable),
+        anchor=any(o.anchor for o in of_class),
     )
 
 
-def _same(tx: Tx, manifest: Manifest, a: int, b: int) -> bool:
+def remembering(same: Same) -> Same:
+    """The same comparison, made once for each pair: with `close` it may take a tenth of a second."""
+    known: dict[tuple[int, int], bool] = {}
+
+    def look_up(a: int, b: int) -> bool:
+        pair = (min(a, b), max(a, b))
+        if pair not in known:
+            known[pair] = a == b or same(a, b)
+        return known[pair]
+
+    return look_up
+
+
+def same_answer(tx: Tx, manifest: Manifest, a: int, b: int) -> bool:
+    """Whether the answers of two attempts are the same, by the job's verifier."""
     rows = {
         attempt: (value, answer, outcome)
         for attempt, value, answer, outcome in tx.all(
@@ -135,13 +151,29 @@ def _want(tx: Tx, job: int, index: int, wants: tuple[Want, ...]) -> None:
         found = next((a for a in alike if a in have), None)
         if found is not None:
             have.remove(found)
-        elif executions >= MAX_EXECUTIONS_PER_TASK:
+        elif executions and _tries(tx, job, index) >= _most_tries(tx.manifest(job)):
             give_up(tx, job, index, f"it was handed out {executions} times without a verdict")
             return
         else:
             pinned = want.purpose in (Purpose.RERUN, Purpose.REFEREE)
             tx.emit(ev.Wanted(job, index, want.purpose, want.node, 0 if pinned else holder))
             tx.queue_touched = True
+
+
+def _tries(tx: Tx, job: int, index: int) -> int:
+    """Attempts that tell something of the task. Who takes it and gives it back, again and again, does not end it."""
+    (tries,) = tx.one(
+        "SELECT count(CASE WHEN state NOT IN ('handed_back', 'cancelled', 'lost', 'late') THEN 1 END)"
+        " + count(DISTINCT CASE WHEN state IN ('lost', 'late') THEN owner END) FROM attempts WHERE job = ? AND idx = ?",
+        job,
+        index,
+    )
+    return int(tries)
+
+
+def _most_tries(manifest: Manifest) -> int:
+    copies = manifest.verifier.copies if isinstance(manifest.verifier, Quorum) else 1
+    return MAX_EXECUTIONS_PER_TASK + 2 * (copies - 1)  # every copy may be asked to run again
 
 
 def failed_attempt(tx: Tx, job: int, index: int, attempt: int, receipt: Receipt) -> None:
@@ -158,10 +190,17 @@ def failed_attempt(tx: Tx, job: int, index: int, attempt: int, receipt: Receipt)
     trust = isinstance(tx.manifest(job).verifier, Trust)
     (failures,) = tx.one("SELECT failures FROM tasks WHERE job = ? AND idx = ?", job, index)
     killed = receipt.outcome is Outcome.KILLED
-    if own or len(alike) > 1 or (killed and trust) or failures >= MAX_FAILED_EXECUTIONS_PER_TASK:
+    alike_twice = len(alike) > 1 and (killed or _nobody_else(tx, job, index))
+    if own or alike_twice or (killed and trust) or failures >= MAX_FAILED_EXECUTIONS_PER_TASK:
         give_up(tx, job, index, receipt.reason)
     else:
         release(tx, job, index)
+
+
+def _nobody_else(tx: Tx, job: int, index: int) -> bool:
+    """Whether all who are there and could have done the task have had it."""
+    owners = owners_of(tx, job, index)
+    return all(offer.owner in owners for offer in eligible(tx, job))
 
 
 def release(tx: Tx, job: int, index: int) -> None:
@@ -179,7 +218,7 @@ def give_up(tx: Tx, job: int, index: int, reason: str) -> None:
         tx.emit(ev.AttemptMoved(attempt, AttemptEvent.NOT_NEEDED))
     tx.emit(ev.TaskMoved(job, index, TaskEvent.GIVEN_UP, reason))
     tx.jobs_touched.add(job)
-    follow.pass_on_failure(tx, job, index)
+    follow.pass_on(tx, job, index)
 
 
 def stop(tx: Tx, job: int, index: int) -> None:
@@ -198,7 +237,7 @@ def _accept(tx: Tx, job: int, index: int, verdict: Accept) -> None:
         tx.emit(ev.AttemptMoved(attempt, AttemptEvent.REJECTED))
     tx.emit(ev.TaskMoved(job, index, TaskEvent.ACCEPTED, "", verdict.confidence_ppm, verdict.canonical))
     tx.jobs_touched.add(job)
-    follow.pass_on_answer(tx, job, index)
+    follow.pass_on(tx, job, index)
     for attempt, referee in verdict.convictable:
         tx.suspects.append((job, index, attempt, referee))
 
@@ -214,12 +253,22 @@ def pay(tx: Tx, job: int, index: int, attempts: list[int]) -> None:
         )
         for attempt in attempts
     ]
-    amount = pricing.payment(price, (core_ms for _, core_ms, _, _, _ in rows), cap)
+    # What the submitter's own devices state does not count: it could bring the pay of all others down to nothing.
+    amount = pricing.payment(price, (core_ms for _, core_ms, _, own, _ in rows if not own), cap)
+    free = _free(tx, job) if not all(own or reserved for *_, own, reserved in rows) else 0
     for attempt, _, owner, own, reserved in rows:
         tx.emit(ev.AttemptMoved(attempt, AttemptEvent.ACCEPTED))
-        due = min(amount, reserved)  # a lost attempt's late answer has no reserve any more, and is not paid
+        due = min(amount, reserved or free)
         if due and not own:
+            free -= 0 if reserved else due
             tx.emit(ev.Transferred(escrow, owner, due, "pay", job, index, attempt))
+
+
+def _free(tx: Tx, job: int) -> int:
+    """What of the escrow is not set aside. A lost attempt's late answer is paid from it, for its reserve is gone."""
+    tx.flush()
+    balance, reserved = tx.one("SELECT balance, reserved FROM accounts JOIN jobs ON jobs.account = accounts.id WHERE no = ?", job)
+    return max(0, int(balance) - int(reserved))
 
 
 def end_job_if_over(tx: Tx, job: int) -> None:

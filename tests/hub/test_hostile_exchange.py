@@ -1,0 +1,410 @@
+"""What a hostile or broken node can put into an exchange, and what it must not get out of it."""
+
+import time
+
+import msgspec
+import pytest
+
+from talkoot.core import codec, ids, limits
+from talkoot.core.errors import TalkootError
+from talkoot.core.types import NumericClass, Quorum, TaskLimits, Trust
+from talkoot.testing import InProcessHub, ScriptedNode
+from talkoot.testing.checks import assert_laws
+from talkoot.wire import messages as m
+
+ODD = NumericClass("x86_64", "glibc 2.36", "3.11", "x86-64-v3", "nobody has this")
+
+
+@pytest.fixture
+def hub(tmp_path):
+    hub = InProcessHub(tmp_path / "hub.db")
+    yield hub
+    assert_laws(hub)
+    hub.engine.close()
+
+
+def drain(nodes, rounds=40):
+    for _ in range(rounds):
+        if not sum([node.work() for node in nodes]):
+            return
+    raise AssertionError("the network does not come to rest")
+
+
+def states(hub, job):
+    return {state for state, _ in hub.operator.answers(job).values()}
+
+
+def request(node, **changes):
+    bare = m.Exchange(node.boot, node.description, None, (), (), (), 0, 0.0)
+    return msgspec.structs.replace(bare, **changes)
+
+
+MANY = tuple(range(200_000))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"handed_back": MANY},
+        {"leases": MANY},
+        {"jobs": tuple(b"%16d" % i for i in range(10_000))},
+        {"jobs": (b"x" * 17,)},
+        {"channel": 2},
+        {"channel": -1},
+        {"want": -1},
+    ],
+)
+def test_oversized_or_impossible_exchanges_are_refused_unread(hub, changes):
+    node = ScriptedNode(hub, "a")
+    with pytest.raises(TalkootError):
+        hub.exchange(node.key, request(node, **changes))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"slots": 10**9},
+        {"slots": 0},
+        {"slots": -1},
+        {"memory_bytes": -1},
+        {"memory_bytes": 2**63},
+        {"disk_bytes": -5},
+        {"name": "a\x1b[2J"},
+        {"name": ""},
+        {"python": "3.11\n" * 1000},
+        {"version": "x" * 10_000},
+        {"gpus": ("g",) * 1000},
+        {"gpus": ("x" * 10_000,)},
+        {"numeric_class": NumericClass("x" * 100_000, "", "", "", "")},
+    ],
+)
+def test_a_description_of_what_no_device_is_is_refused(hub, changes):
+    node = ScriptedNode(hub, "a")
+    with pytest.raises(TalkootError):
+        hub.exchange(node.key, request(node, description=msgspec.structs.replace(node.description, **changes)))
+
+
+def test_a_huge_want_gets_no_more_than_the_node_may_hold(hub):
+    node = ScriptedNode(hub, "greedy", slots=1)
+    hub.operator.submit(range(2_000), verifier=Trust())
+    for _ in range(8):
+        node.talk(2**60)
+    assert len(node.held) <= limits.MAX_ATTEMPTS_PER_LEASE
+    assert hub.rows("SELECT count(*) FROM attempts WHERE state = 'leased'")[0][0] == len(node.held)
+
+
+def test_a_reply_is_bounded_in_bytes_and_the_rest_comes_later(hub):
+    node = ScriptedNode(hub, "a", slots=64, behaviour=lambda value, item: len(value))
+    job = hub.operator.submit([bytes(900_000)] * 40, verifier=Trust())
+    reply = node.talk(64)
+    size = sum(len(item.arguments) for lease in reply.leases for item in lease.items)
+    assert 0 < size <= limits.MAX_LEASE_BYTES_PER_EXCHANGE
+    node.lose_reply = True
+    node.talk(64)
+    node._leases.clear()  # it says that it knows nothing: all is sent again, but not all at once
+    node.held.clear()
+    reply = node.talk(64)
+    size = sum(len(item.arguments) for lease in reply.leases for item in lease.items)
+    assert 0 < size <= limits.MAX_LEASE_BYTES_PER_EXCHANGE
+    drain([node])
+    assert states(hub, job) == {"final"}
+
+
+def test_a_job_id_of_a_megabyte_is_refused_at_once(hub):
+    began = time.monotonic()
+    with pytest.raises(TalkootError):
+        hub.operator.cancel(bytes(range(256)) * 4096)
+    assert time.monotonic() - began < 1
+    assert ids.from_base32(ids.base32(b"\xff\x00" * 50)) == b"\xff\x00" * 50
+
+
+def test_a_node_that_polls_but_never_answers_loses_its_leases_and_gets_the_job_no_more(hub):
+    mute, other = ScriptedNode(hub, "mute"), ScriptedNode(hub, "other")
+    job = hub.operator.submit(range(4), verifier=Trust(), task_limits=TaskLimits(time_s=10))
+    mute.talk(4)
+    for _ in range(100):
+        hub.clock.advance(20)
+        mute.talk()
+        other.talk()
+        hub.engine.tick()
+    assert hub.rows("SELECT DISTINCT attempts.state FROM attempts") == [("lost",)]
+    assert mute.talk(4).leases == ()
+    drain([other])
+    assert states(hub, job) == {"final"}
+
+
+def test_a_lease_within_its_time_is_left_alone_and_a_restart_of_the_hub_gives_a_fresh_period(hub):
+    node = ScriptedNode(hub, "slow")
+    job = hub.operator.submit([3], verifier=Trust(), task_limits=TaskLimits(time_s=10_000))
+    node.talk(1)
+    for _ in range(2):
+        for _ in range(600):
+            hub.clock.advance(20)
+            node.talk()
+            hub.engine.tick()
+        hub.crash()
+    node.do_all()
+    node.talk()
+    assert states(hub, job) == {"final"}
+
+
+def test_a_node_that_takes_and_hands_back_for_ever_does_not_fail_the_task(hub):
+    shy, a, b = (ScriptedNode(hub, name) for name in ("shy", "a", "b"))
+    job = hub.operator.submit(range(3))
+    for _ in range(limits.MAX_EXECUTIONS_PER_TASK + 3):
+        shy.talk(3)
+        shy.talk(handed_back=tuple(item.attempt for _, item in shy.held))
+        shy.held.clear()
+    for _ in range(limits.MAX_EXECUTIONS_PER_TASK + 3):
+        shy.talk(3)
+        shy.restart()
+    shy.talk()
+    drain([a, b])
+    assert hub.operator.answers(job) == {i: ("final", i * i) for i in range(3)}
+
+
+def test_a_task_that_ends_every_device_that_takes_it_is_given_up(hub):
+    job = hub.operator.submit([1], verifier=Trust())
+    for i in range(limits.MAX_EXECUTIONS_PER_TASK):
+        node = ScriptedNode(hub, f"n{i}")
+        node.talk(1)
+        node.restart()
+        node.talk()
+    assert states(hub, job) == {"failed"}
+
+
+def refuses(reason):
+    def behaviour(value, item):
+        from talkoot.testing.nodes import Refused
+
+        raise Refused(reason)
+
+    return behaviour
+
+
+def test_two_who_refuse_do_not_fail_what_a_third_can_do(hub):
+    bad = [ScriptedNode(hub, name, behaviour=refuses("environment: no room")) for name in ("x", "y")]
+    good = [ScriptedNode(hub, name) for name in ("a", "b")]
+    for node in good:
+        node.talk()
+    job = hub.operator.submit(range(3))
+    drain(bad)
+    drain(good)
+    assert hub.operator.answers(job) == {i: ("final", i * i) for i in range(3)}
+
+
+def test_a_task_that_all_who_are_there_refuse_fails_with_their_reason(hub):
+    bad = [ScriptedNode(hub, name, behaviour=refuses("environment: no room")) for name in ("x", "y")]
+    job = hub.operator.submit(range(3))
+    drain(bad)
+    assert states(hub, job) == {"failed"}
+    assert hub.rows("SELECT DISTINCT reason FROM tasks") == [("environment: no room",)]
+
+
+def test_a_class_that_nobody_else_has_does_not_hold_a_task_for_ever(hub):
+    odd = ScriptedNode(hub, "odd", numeric=ODD)
+    job = hub.operator.submit(range(4))
+    odd.work(4)
+    drain([ScriptedNode(hub, name) for name in "ab"])
+    assert hub.operator.answers(job) == {i: ("final", i * i) for i in range(4)}
+
+
+def test_while_others_of_the_class_are_there_a_copy_stays_within_it(hub):
+    a, b, odd = ScriptedNode(hub, "a"), ScriptedNode(hub, "b"), ScriptedNode(hub, "odd", numeric=ODD)
+    b.talk()
+    job = hub.operator.submit(range(2))
+    a.work(2)
+    assert odd.work(2) == 0
+    drain([b])
+    assert states(hub, job) == {"final"}
+
+
+def test_the_submitters_own_device_may_decide_in_any_class(hub):
+    a, b = ScriptedNode(hub, "a"), ScriptedNode(hub, "b")
+    own = ScriptedNode(hub, "own", owner=hub.operator.key, numeric=ODD)
+    b.talk()
+    job = hub.operator.submit([5])
+    a.work(1)
+    assert own.work(1) == 1
+    assert hub.operator.answers(job) == {0: ("final", 25)}
+
+
+def test_a_receipt_of_another_class_than_the_node_described_is_refused(hub):
+    node = ScriptedNode(hub, "a")
+    hub.operator.submit([5])
+    node.talk(1)
+    node.description = msgspec.structs.replace(node.description, numeric_class=ODD)
+    node.do_all()
+    with pytest.raises(TalkootError, match="class"):
+        node.talk()
+    assert hub.rows("SELECT class FROM tasks") == [(b"",)]
+
+
+def test_an_answer_given_as_one_class_is_not_judged_as_another(hub):
+    """An honest device answers, gets a new library, and is of the anchor's class now: its old answer proves nothing."""
+
+    def bits(value, item):
+        return value * value + (0 if "anchor" in names else 1)
+
+    names = []
+    other = ScriptedNode(hub, "other", numeric=ODD)
+    honest = ScriptedNode(hub, "honest", behaviour=lambda v, i: v * v + 1, numeric=ODD)
+    job = hub.operator.submit([5])
+    other.work(1)
+    honest.work(1)
+    for node in (honest, other):
+        node.work(2)
+    assert hub.operator.answers(job)[0][0] == "disputed"
+    honest.description = msgspec.structs.replace(honest.description, numeric_class=other.description.numeric_class)
+    anchor = ScriptedNode(hub, "anchor", anchor=True)
+    honest.description = msgspec.structs.replace(honest.description, numeric_class=anchor.description.numeric_class)
+    honest.restart()
+    honest.talk()
+    drain([anchor, other, honest])
+    assert hub.rows("SELECT count(*) FROM convictions") == [(0,)]
+
+
+def test_a_liar_that_will_not_run_it_again_does_not_keep_the_dispute_open(hub):
+    liar = ScriptedNode(hub, "liar", behaviour=lambda v, i: -1)
+    a, b, anchor = ScriptedNode(hub, "a"), ScriptedNode(hub, "b"), ScriptedNode(hub, "anchor", anchor=True)
+    for node in (a, b, anchor):
+        node.talk()
+    job = hub.operator.submit([7])
+    liar.work(1)
+    a.work(1)
+    for _ in range(200):
+        hub.clock.advance(10)
+        liar.talk(0)  # it is there, and takes nothing
+        for node in (a, b, anchor):
+            node.work(2)
+        hub.engine.tick()
+    assert hub.operator.answers(job) == {0: ("final", 49)}
+
+
+def test_a_liar_that_takes_the_rerun_and_gives_it_back_does_not_keep_the_dispute_open(hub):
+    liar = ScriptedNode(hub, "liar", behaviour=lambda v, i: -1)
+    a, b = ScriptedNode(hub, "a"), ScriptedNode(hub, "b")
+    for node in (a, b):
+        node.talk()
+    job = hub.operator.submit([7])
+    liar.work(1)
+    a.work(1)
+    for _ in range(20):
+        liar.talk(2)
+        liar.talk(handed_back=tuple(item.attempt for _, item in liar.held))
+        liar.held.clear()
+        a.work(2)
+        b.work(2)
+    assert hub.operator.answers(job) == {0: ("final", 49)}
+
+
+def test_copies_that_an_owner_may_not_give_do_not_hide_those_that_it_may(hub):
+    """`y` could not do the first tasks: they head the queue for ever, and it must see beyond them."""
+
+    def weak(value, item):
+        from talkoot.testing.nodes import Killed
+
+        if value < 30:
+            raise Killed("memory: too small")
+        return value * value
+
+    x, y = ScriptedNode(hub, "x"), ScriptedNode(hub, "y", behaviour=weak)
+    job = hub.operator.submit(range(60))
+    for _ in range(20):
+        x.work(4)
+    for _ in range(20):
+        y.work(1)
+    for _ in range(20):
+        y.work(4)
+    assert {i for i, (state, _) in hub.operator.answers(job).items() if state == "final"} == set(range(30, 60))
+
+
+def test_a_parked_node_that_cannot_be_served_takes_nothing_from_the_others(hub):
+    a, b = ScriptedNode(hub, "a"), ScriptedNode(hub, "b")
+    a.talk()
+    b.talk()
+    got = []
+    hub.engine.park(a.number, 4, frozenset(), got.append)
+    hub.engine.park(b.number, 4, frozenset(), got.append)
+    job = hub.operator.submit(range(2), verifier=Trust())
+    assert len(got) == 1
+    hub.engine.parked.clear()
+    hub.engine.db.execute("UPDATE nodes SET description = x'c1' WHERE no = ?", (a.number,))  # what must never be
+    hub.engine.park(a.number, 4, frozenset(), got.append)
+    hub.engine.park(b.number, 4, frozenset(), got.append)
+    second = hub.operator.submit(range(10, 12), verifier=Trust())
+    assert len(got) == 2
+    assert not hub.engine.parked
+    hub.engine.db.execute(
+        "UPDATE nodes SET description = ? WHERE no = ?", (msgspec.msgpack.encode(a.description), a.number)
+    )
+    assert job != second
+
+
+def test_a_node_that_boots_again_and_again_does_not_have_every_dispute_judged_each_time(hub):
+    liar, a = ScriptedNode(hub, "liar", slots=64, behaviour=lambda v, i: -1), ScriptedNode(hub, "a", slots=64)
+    job = hub.operator.submit(range(1, 300))
+    for _ in range(16):
+        liar.work(64)
+        a.work(64)
+    disputed = sum(state == "disputed" for state, _ in hub.operator.answers(job).values())
+    assert disputed == 299
+    flapping = ScriptedNode(hub, "flapping", numeric=ODD)
+    count = 0
+
+    def counted(*_):
+        nonlocal count
+        count += 1
+
+    flapping.talk()
+    hub.engine.db.set_progress_handler(counted, 1000)
+    flapping.restart()
+    flapping.talk()
+    hub.engine.db.set_progress_handler(None, 0)
+    assert count < 100
+    # and yet all of them are looked at, with time
+    late = ScriptedNode(hub, "late", slots=64)
+    for _ in range(40):
+        late.work(64)
+        hub.clock.advance(1)
+        for node in (liar, a):
+            node.talk()
+        hub.engine.tick()
+    assert hub.operator.answers(job) == {i: ("final", (i + 1) ** 2) for i in range(299)}
+
+
+def test_numbers_beyond_what_the_database_keeps_are_a_clear_error(hub):
+    node = ScriptedNode(hub, "a", core_ms=2**63)
+    hub.operator.submit([5])
+    node.talk(1)
+    node.do_all()
+    with pytest.raises(TalkootError):
+        node.talk()
+    with pytest.raises(TalkootError):
+        hub.exchange(node.key, request(node, handed_back=(2**63,)))
+
+
+def test_answers_are_still_counted_once_when_a_batch_names_an_attempt_twice(hub):
+    node = ScriptedNode(hub, "a")
+    job = hub.operator.submit([5], verifier=Trust())
+    node.talk(1)
+    node.do_all()
+    node._outbox *= 2
+    node.talk()
+    assert states(hub, job) == {"final"}
+    assert hub.rows("SELECT answered, accepted FROM tallies") == [(1, 1)]
+    assert hub.rows("SELECT count(*) FROM transfers WHERE reason = 'pay'") == [(1,)]
+
+
+def test_quorums_of_many_survive_one_liar(hub):
+    nodes = [ScriptedNode(hub, f"n{i}") for i in range(10)]
+    nodes[4].behaviour = lambda value, item: -1
+    job = hub.operator.submit([3], verifier=Quorum(9))
+    drain(nodes)
+    assert hub.operator.answers(job) == {0: ("final", 9)}
+
+
+def test_arguments_are_what_they_were(hub):
+    job = hub.operator.submit([1])
+    assert hub.rows("SELECT arguments FROM tasks") == [(codec.encode(((1,), {})),)]
+    assert hub.operator.arguments(job) == {0: 1}
