@@ -95,7 +95,7 @@ def test_a_huge_want_gets_no_more_than_the_node_may_hold(hub):
 
 def test_a_reply_is_bounded_in_bytes_and_the_rest_comes_later(hub):
     node = ScriptedNode(hub, "a", slots=64, behaviour=lambda value, item: len(value))
-    job = hub.operator.submit([bytes(900_000)] * 40, verifier=Trust())
+    job = hub.operator.submit([bytes(1_000_000)] * 24, verifier=Trust())
     reply = node.talk(64)
     size = sum(len(item.arguments) for lease in reply.leases for item in lease.items)
     assert 0 < size <= limits.MAX_LEASE_BYTES_PER_EXCHANGE
@@ -371,6 +371,15 @@ def test_a_node_that_boots_again_and_again_does_not_have_every_dispute_judged_ea
             node.talk()
         hub.engine.tick()
     assert hub.operator.answers(job) == {i: ("final", (i + 1) ** 2) for i in range(299)}
+
+
+def test_disputes_that_nobody_can_decide_do_not_hide_the_rest_of_the_job(hub):
+    liar, a = ScriptedNode(hub, "liar", behaviour=lambda v, i: -1), ScriptedNode(hub, "a")
+    job = hub.operator.submit(range(1, 60))
+    for _ in range(60):
+        liar.work(2)
+        a.work(2)
+    assert states(hub, job) == {"disputed"}
 
 
 def test_numbers_beyond_what_the_database_keeps_are_a_clear_error(hub):

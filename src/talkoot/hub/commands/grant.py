@@ -180,16 +180,18 @@ def _choose(tx: Tx, offer: Offer, need: Need, job: int, room: int, afford: Affor
     for (holder,) in tx.all(_HOLDERS, job):
         if holder and holder == offer.owner:
             continue  # copies of what this owner did first are for others
-        # What its owner has had already is passed over here, and not below: it may head the queue for ever.
+        # What only an anchor may take, or its owner has had already, is passed over here and not below: some of it may
+        # head the queue for ever, and must not hide the rest.
         rows += tx.all(
             "SELECT urgency, idx, no, purpose, node FROM queue WHERE job = ?1 AND holder = ?2 AND node IN (0, ?3)"
             " AND (purpose <> 'copy' OR NOT EXISTS (SELECT 1 FROM attempts a WHERE a.job = queue.job"
             f" AND a.idx = queue.idx AND a.owner = ?4 AND a.state IN ({_ENGAGED})))"  # noqa: S608 - names are our own
-            " ORDER BY urgency, idx, no LIMIT ?5",
+            " AND (purpose <> 'referee' OR ?5) ORDER BY urgency, idx, no LIMIT ?6",
             job,
             holder,
             offer.node,
             offer.owner,
+            offer.anchor,
             room * _LOOK_AHEAD,
         )
     rows.sort()
