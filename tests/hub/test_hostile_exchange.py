@@ -163,6 +163,19 @@ def test_a_node_that_takes_and_hands_back_for_ever_does_not_fail_the_task(hub):
     assert hub.operator.answers(job) == {i: ("final", i * i) for i in range(3)}
 
 
+def test_who_takes_and_gives_back_does_not_keep_the_others_from_the_task(hub):
+    shy, a = ScriptedNode(hub, "shy"), ScriptedNode(hub, "a")
+    a.talk()
+    job = hub.operator.submit(range(4), verifier=Trust())
+    shy.talk(4)
+    for _ in range(12):
+        hub.clock.advance(1)
+        shy.talk(4, handed_back=tuple(item.attempt for _, item in shy.held[:4]))
+        shy.held = shy.held[4:]
+        a.work(4)
+    assert states(hub, job) == {"final"}
+
+
 def test_a_task_that_ends_every_device_that_takes_it_is_given_up(hub):
     job = hub.operator.submit([1], verifier=Trust())
     for i in range(limits.MAX_EXECUTIONS_PER_TASK):
@@ -242,11 +255,6 @@ def test_a_receipt_of_another_class_than_the_node_described_is_refused(hub):
 
 def test_an_answer_given_as_one_class_is_not_judged_as_another(hub):
     """An honest device answers, gets a new library, and is of the anchor's class now: its old answer proves nothing."""
-
-    def bits(value, item):
-        return value * value + (0 if "anchor" in names else 1)
-
-    names = []
     other = ScriptedNode(hub, "other", numeric=ODD)
     honest = ScriptedNode(hub, "honest", behaviour=lambda v, i: v * v + 1, numeric=ODD)
     job = hub.operator.submit([5])
@@ -335,9 +343,7 @@ def test_a_parked_node_that_cannot_be_served_takes_nothing_from_the_others(hub):
     second = hub.operator.submit(range(10, 12), verifier=Trust())
     assert len(got) == 2
     assert not hub.engine.parked
-    hub.engine.db.execute(
-        "UPDATE nodes SET description = ? WHERE no = ?", (msgspec.msgpack.encode(a.description), a.number)
-    )
+    hub.engine.db.execute("UPDATE nodes SET description = ? WHERE no = ?", (msgspec.msgpack.encode(a.description), a.number))
     assert job != second
 
 

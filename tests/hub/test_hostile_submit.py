@@ -126,7 +126,7 @@ def test_many_equal_tasks_can_be_cancelled_in_no_time(hub):
 def test_many_equal_tasks_are_answered_by_the_first(hub):
     job = hub.operator.submit([1] * 2_000, pure=True)
     drain([ScriptedNode(hub, name) for name in "ab"])
-    assert hub.operator.answers(job) == {i: ("final", 1) for i in range(2_000)}
+    assert hub.operator.answers(job) == dict.fromkeys(range(2_000), ("final", 1))
     assert hub.rows("SELECT count(*) FROM attempts") == [(2,)]
 
 
@@ -268,7 +268,7 @@ def test_a_job_whose_runs_differ_from_themselves_elsewhere_convicts_nobody(hub):
     nodes = [ScriptedNode(hub, name, behaviour=behaviour(name)) for name in "abc"]
     anchor = ScriptedNode(hub, "anchor", anchor=True, behaviour=behaviour("anchor"))
     job = hub.operator.submit(range(2))
-    a, b, c = nodes
+    a, b, _ = nodes
     a.work(1)
     b.work(1)
     a.work(1)

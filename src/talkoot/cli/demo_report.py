@@ -140,4 +140,4 @@ def _afterwards(outcome: Outcome) -> Iterator[str]:
         return
     yield f"web page     {outcome.page}"
     yield f"use it       TALKOOT_HOME={outcome.folder}/you talkoot jobs"
-    yield f"stop it      kill {' '.join(map(str, outcome.kept))}; rm -r {outcome.folder}"
+    yield f"stop it      kill {' '.join(map(str, outcome.kept))}; sleep 3; rm -r {outcome.folder}"

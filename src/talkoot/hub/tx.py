@@ -54,10 +54,26 @@ class Memory:
     waited: dict[tuple[int, int, int], float] = field(default_factory=dict)
     """(job, index, node): since when a disputed task waits in the queue for this node (0: for anybody)."""
     next_overdue_check: float = 0.0
+    returned: dict[tuple[int, int, int], tuple[int, float]] = field(default_factory=dict)
+    """(job, index, owner): how often it let the task go without an answer, and until when others come first."""
     newcomers: bool = False
     """A node has come since the disputed tasks began to be looked at again."""
     reconsidered: tuple[int, int] | None = None
     """The last disputed task that was looked at again after a newcomer; None when all were."""
+
+    def note_return(self, job: int, index: int, owner: int, now: float) -> None:
+        """An attempt ended without an answer. Who does that again and again would keep the task from everybody else."""
+        times, _ = self.returned.get((job, index, owner), (0, now))
+        pause_s = min(2.0 ** min(times - 1, 20), limits.MAX_PAUSE_AFTER_RETURN_S) if times else 0.0
+        self.returned[job, index, owner] = (times + 1, now + pause_s)
+
+    def forget_returns(self, now: float) -> None:
+        """Drop those whose pause was over long ago."""
+        self.returned = {
+            key: (times, until)
+            for key, (times, until) in self.returned.items()
+            if now - until < limits.MAX_PAUSE_AFTER_RETURN_S
+        }
 
     def forget_settled(self, attempts: set[int], leases: set[int], jobs: set[int], disputed: set[tuple[int, int]]) -> None:
         """Drop what is about none of these, which are all that are live."""

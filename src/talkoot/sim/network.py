@@ -3,31 +3,43 @@
     python -m talkoot.sim.network SEED [STEPS]
 
 Honest, lying, crashing and leaving nodes of distinct owners, an anchor and an own device work on jobs that are
-submitted, cancelled and submitted again, while replies are lost, the wall clock jumps, nodes fall silent and the hub is
-killed: between commands, in the middle of one, and between its commit and its reply. At the end the faults stop, the
-network comes to rest, and every answer, every balance and the rebuilt tables are checked. The same seed does the same.
+submitted, cancelled and submitted again, while replies are lost, old exchanges are replayed, floods of numbers come, the
+wall clock jumps, nodes fall silent and the hub is killed: between commands, in the middle of one, and between its commit
+and its reply. In some seeds two liars tell the same lie (then three copies are asked for: two who agree cannot be told
+from two who are right), one node polls and never answers, one gives back all that it takes, one states a numeric class
+that it did not describe, and one is of a class of its own. At the end the faults stop, the network comes to rest, and
+every answer, every balance and the rebuilt tables are checked. The same seed does the same.
 """
 
+import contextlib
 import random
 import sqlite3
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+import msgspec
+
 from talkoot.core.errors import TalkootError
 from talkoot.core.lifecycle import SETTLED_TASKS
-from talkoot.core.types import Close, Quorum, Trust
+from talkoot.core.limits import MAX_LEASES_NAMED
+from talkoot.core.types import Close, NumericClass, Quorum, Trust, Verifier
+from talkoot.crypto.keys import SigningKey
 from talkoot.hub.tx import Settings
 from talkoot.testing.checks import assert_laws
 from talkoot.testing.network import InProcessHub
 from talkoot.testing.nodes import Killed, ScriptedNode
+from talkoot.wire.messages import Exchange, Exchanged
 
 SILENCE_S: Final = 30.0
 MAX_ROUNDS_TO_REST: Final = 400
 VERIFIERS: Final = (Quorum(2), Quorum(2), Quorum(3), Quorum(2, Close(1e-9, 0.0)), Trust())
+AGAINST_PAIRS: Final = (Quorum(3), Quorum(3), Quorum(3, Close(1e-9, 0.0)), Trust())
+ODD_CLASS: Final = NumericClass("aarch64", "glibc 2.36", "3.11", "asimd", "NEOVERSEN1 1")
+MAX_REMEMBERED_EXCHANGES: Final = 40
 
 
 @dataclass
@@ -59,8 +71,34 @@ class Network:
         own = ScriptedNode(self.hub, "own", behaviour=_square, owner=self.hub.operator.key)
         liars = [ScriptedNode(self.hub, f"liar-{i}", behaviour=self._liar(i)) for i in range(2)]
         crasher = ScriptedNode(self.hub, "crasher", behaviour=self._crasher)
-        self.nodes = [*honest, anchor, own, *liars, crasher]
-        self.reliable = [*honest, anchor]
+        self.nodes = [*honest, anchor, own, *liars, crasher, *self._rare_kinds()]
+        self.verifiers: Sequence[Verifier] = VERIFIERS
+        if self.random.random() < 0.3:
+            self.nodes += [ScriptedNode(self.hub, f"liar-of-a-pair-{i}", behaviour=_same_lie) for i in range(2)]
+            self.verifiers = AGAINST_PAIRS
+        self._past: list[tuple[SigningKey, Exchange]] = []
+        self._listen()
+
+    def _rare_kinds(self) -> list[ScriptedNode]:
+        kinds = [
+            ScriptedNode(self.hub, "liar-who-insists", behaviour=lambda v, _: -7 if v % 3 == 0 else v * v),
+            Mute(self.hub, "mute"),
+            Shy(self.hub, "shy"),
+            Forger(self.hub, "forger"),
+            ScriptedNode(self.hub, "odd", numeric=ODD_CLASS),
+        ]
+        return [node for node in kinds if self.random.random() < 0.4]
+
+    def _listen(self) -> None:
+        """Keep some of the exchanges, to be replayed."""
+        exchange = self.hub.exchange
+
+        def listening(key: SigningKey, request: Exchange) -> Exchanged:
+            if request.receipts:
+                self._past = [*self._past, (key, request)][-MAX_REMEMBERED_EXCHANGES:]
+            return exchange(key, request)
+
+        self.hub.exchange = listening  # type: ignore[method-assign]
 
     def _liar(self, number: int) -> Callable[[Any, Any], Any]:
         def lie(value: Any, item: Any) -> Any:
@@ -98,11 +136,16 @@ class Network:
             self._guarded(self.hub.engine.tick)
         elif choice < 0.17:
             self.hub.clock.jump(self.random.uniform(-1e6, 1e6))
+        elif choice < 0.19 and self._past:
+            key, request = self.random.choice(self._past)
+            self._guarded(lambda: self.hub.exchange(key, request))
+        elif choice < 0.20:
+            self._flood(self.random.choice(self.nodes))
         else:
             self._work(self.random.choice(self.nodes))
 
     def _submit(self) -> None:
-        verifier = self.random.choice(VERIFIERS)
+        verifier = self.random.choice(self.verifiers)
         count = self.random.randrange(1, 30)
         job = self.hub.random.randbytes(16)
         offset = self.random.randrange(3)  # now and then the same actions as another job's
@@ -119,6 +162,17 @@ class Network:
         if self.random.random() < 0.6:
             node.do_all()
         self._guarded(lambda: node.talk(self.random.randrange(6)))
+
+    def _flood(self, node: ScriptedNode) -> None:
+        many = tuple(range(MAX_LEASES_NAMED + 1))
+        floods = ({"handed_back": many}, {"leases": many}, {"want": -1}, {"channel": 2**60}, {"jobs": (b"",)})
+        bare = Exchange(node.boot, node.description, None, (), (), (), 2**60, 0.0)
+        for flood in floods:
+            try:
+                self.hub.exchange(node.key, msgspec.structs.replace(bare, **flood))
+            except TalkootError:
+                continue
+            raise AssertionError(f"seed {self.report.seed}: {next(iter(flood))} was let in")
 
     def _restart_one(self) -> None:
         self.random.choice(self.nodes).restart()
@@ -150,7 +204,7 @@ class Network:
             self.hub.clock.advance(SILENCE_S / 4)
             for node in self.nodes:
                 node.do_all()
-                node.talk(8)
+                self._guarded_by_nobody(lambda: node.talk(8))  # noqa: B023 - called at once
             self.hub.engine.tick()
             if not any(node.held for node in self.nodes) and not self._unsettled():
                 return
@@ -158,6 +212,10 @@ class Network:
             "SELECT job, idx, state, executions, reason FROM tasks WHERE state NOT IN ('final', 'failed', 'cancelled')"
         )
         raise AssertionError(f"seed {self.report.seed}: the network does not come to rest: {stuck[:5]}")
+
+    def _guarded_by_nobody(self, action: Callable[[], object]) -> None:
+        with contextlib.suppress(TalkootError):
+            action()
 
     def _unsettled(self) -> int:
         marks = ", ".join(f"'{state.value}'" for state in SETTLED_TASKS)
@@ -187,6 +245,39 @@ class Network:
 
 def _square(value: Any, _: Any) -> Any:
     return value * value
+
+
+def _same_lie(value: Any, _: Any) -> Any:
+    return -value - 1 if value % 2 else value * value
+
+
+class Mute(ScriptedNode):
+    """Polls, takes work, and never answers."""
+
+    def do_all(self) -> None:
+        """Nothing."""
+
+
+class Shy(ScriptedNode):
+    """Takes all it can get, and gives it back."""
+
+    def do_all(self) -> None:
+        """Give back what it holds."""
+        attempts = tuple(item.attempt for _, item in self.held)
+        self.held.clear()
+        with contextlib.suppress(TalkootError):
+            self.talk(handed_back=attempts)
+
+
+class Forger(ScriptedNode):
+    """States in its receipts a class that it did not describe."""
+
+    def do_all(self) -> None:
+        """All it holds, for another machine."""
+        described = self.description
+        self.description = msgspec.structs.replace(described, numeric_class=ODD_CLASS)
+        super().do_all()
+        self.description = described
 
 
 def simulate(seed: int, steps: int = 300) -> Report:

@@ -4,8 +4,10 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from talkoot.core.types import Quorum
 from talkoot.hub import schema
 from talkoot.hub.engine import rebuild
+from talkoot.hub.fold import decode_manifest
 from talkoot.testing.network import InProcessHub
 
 
@@ -23,6 +25,9 @@ def assert_laws(hub: InProcessHub) -> None:
     )
     assert not wrong, f"paid without being accepted, or too much: {wrong}"
     _assert_counters(hub)
+    _assert_money_of_jobs(hub)
+    _assert_verdicts(hub)
+    _assert_nothing_dangles(hub)
     with tempfile.TemporaryDirectory() as folder:
         rebuilt = rebuild(hub.engine.log, Path(folder) / "rebuilt.db")
         for table in schema.FOLDED:
@@ -34,6 +39,113 @@ def dump(db: Any, table: str) -> list[Any]:
     """All rows of a table, in a fixed order."""
     columns = [row[1] for row in db.execute(f"PRAGMA table_info({table})")]
     return list(db.execute(f"SELECT * FROM {table} ORDER BY {', '.join(columns)}"))  # noqa: S608
+
+
+def _none(hub: InProcessHub, what: str, sql: str) -> None:
+    found = hub.rows(sql)
+    assert not found, f"{what}: {found[:5]}"
+
+
+def _assert_money_of_jobs(hub: InProcessHub) -> None:
+    _none(
+        hub,
+        "escrows of jobs that are over, not empty",
+        "SELECT jobs.no, balance FROM jobs JOIN accounts ON accounts.id = jobs.account"
+        " WHERE state IN ('done', 'cancelled') AND balance <> 0",
+    )
+    _none(
+        hub,
+        "more is set aside than there is",
+        "SELECT jobs.no, reserved, balance FROM jobs JOIN accounts ON accounts.id = jobs.account WHERE reserved > balance",
+    )
+    _none(
+        hub,
+        "accepted of a stranger, and not paid the least that strangers stated",
+        "SELECT a.id, a.job, a.idx FROM attempts a JOIN jobs ON jobs.no = a.job JOIN leases ON leases.id = a.lease"
+        " WHERE a.state = 'accepted' AND a.owner <> submitter_account AND leases.state <> 'expired'"
+        " AND coalesce((SELECT amount FROM transfers t WHERE t.attempt = a.id AND t.reason = 'pay'), 0) <>"
+        " (SELECT min(cap, min(b.core_ms) * price / 1000) FROM attempts b WHERE b.job = a.job AND b.idx = a.idx"
+        " AND b.state = 'accepted' AND b.owner <> submitter_account)",
+    )
+    _none(
+        hub,
+        "own devices that were paid",
+        "SELECT t.attempt FROM transfers t JOIN jobs ON jobs.no = t.job WHERE reason = 'pay' AND credit = submitter_account",
+    )
+    _none(
+        hub,
+        "paid to somebody else than who did it",
+        "SELECT t.attempt FROM transfers t JOIN attempts a ON a.id = t.attempt WHERE t.reason = 'pay' AND credit <> a.owner",
+    )
+
+
+def _assert_verdicts(hub: InProcessHub) -> None:
+    _none(
+        hub,
+        "two attempts of one task with one owner (invariant 6)",
+        "SELECT job, idx, owner FROM attempts WHERE purpose IN ('work', 'copy')"
+        " AND state IN ('leased', 'answered', 'accepted', 'rejected') GROUP BY job, idx, owner HAVING count(*) > 1",
+    )
+    _none(
+        hub,
+        "final, and its answer is not an accepted one",
+        "SELECT t.job, t.idx FROM tasks t LEFT JOIN attempts a ON a.id = t.canonical"
+        " WHERE t.state = 'final' AND coalesce(a.state, '') <> 'accepted'",
+    )
+    rows = hub.rows(
+        "SELECT t.job, t.idx, count(DISTINCT a.owner), max(a.owner = submitter_account OR a.purpose = 'referee')"
+        " FROM tasks t JOIN jobs ON jobs.no = t.job JOIN attempts a ON a.job = t.job AND a.idx = t.idx"
+        " WHERE t.state = 'final' AND t.source_job = 0 AND a.state = 'accepted' GROUP BY t.job, t.idx"
+    )
+    manifests = {job: decode_manifest(data) for job, data in hub.rows("SELECT no, manifest FROM jobs")}
+    for job, index, owners, trusted in rows:
+        verifier = manifests[job].verifier
+        assert trusted or not isinstance(verifier, Quorum) or owners >= verifier.copies, f"task {index} of {job}: too few"
+    _none(
+        hub,
+        "convicted without evidence: another answer by an anchor, and the wrong one twice",
+        "SELECT c.attempt FROM convictions c JOIN attempts a ON a.id = c.attempt JOIN attempts r ON r.id = c.referee"
+        " JOIN nodes n ON n.no = r.node WHERE NOT n.anchor OR r.purpose <> 'referee' OR a.value = r.value"
+        " OR a.node = r.node OR a.job <> r.job OR a.idx <> r.idx OR 2 > (SELECT count(*) FROM attempts b"
+        " WHERE b.job = a.job AND b.idx = a.idx AND b.node = a.node AND b.outcome <> '' AND b.state = 'rejected')",
+    )
+
+
+def _assert_nothing_dangles(hub: InProcessHub) -> None:
+    over = "('final', 'failed', 'cancelled')"
+    _none(hub, "wanted for a settled task", f"SELECT * FROM queue JOIN tasks USING (job, idx) WHERE state IN {over}")  # noqa: S608
+    _none(
+        hub,
+        "out, or not judged, for a settled task",
+        "SELECT a.id FROM attempts a JOIN tasks t USING (job, idx)"  # noqa: S608
+        f" WHERE a.state IN ('leased', 'answered') AND t.state IN {over}",
+    )
+    _none(
+        hub,
+        "with a convicted node",
+        "SELECT a.id FROM attempts a JOIN nodes ON nodes.no = a.node"
+        " WHERE a.state IN ('leased', 'answered') AND nodes.state = 'convicted'",
+    )
+    _none(hub, "twins that do not wait", "SELECT job, idx FROM twins JOIN tasks USING (job, idx) WHERE state <> 'waiting'")
+    _none(
+        hub,
+        "open, with nothing wanted and nobody at it",
+        "SELECT t.job, t.idx, t.state FROM tasks t WHERE t.state IN ('queued', 'running', 'provisional', 'disputed')"
+        " AND NOT EXISTS (SELECT 1 FROM queue q WHERE q.job = t.job AND q.idx = t.idx)"
+        " AND NOT EXISTS (SELECT 1 FROM attempts a WHERE a.job = t.job AND a.idx = t.idx AND a.state = 'leased')",
+    )
+    _none(
+        hub,
+        "waits for nothing",
+        "SELECT t.job, t.idx FROM tasks t WHERE t.state = 'waiting' AND t.open_inputs = 0"
+        " AND NOT EXISTS (SELECT 1 FROM twins w WHERE w.job = t.job AND w.idx = t.idx)",
+    )
+    _none(
+        hub,
+        "leases whose state does not follow from their attempts",
+        "SELECT l.id, l.state FROM leases l WHERE (l.state = 'granted') <>"
+        " EXISTS (SELECT 1 FROM attempts a WHERE a.lease = l.id AND a.state = 'leased')",
+    )
 
 
 def _assert_counters(hub: InProcessHub) -> None:

@@ -149,7 +149,5 @@ class Submitter:
 
     def arguments(self, job: bytes) -> dict[int, object]:
         """The one argument of each task of a job."""
-        found = self.hub.rows(
-            "SELECT idx, arguments FROM tasks JOIN jobs ON jobs.no = tasks.job WHERE jobs.id = ?", job
-        )
+        found = self.hub.rows("SELECT idx, arguments FROM tasks JOIN jobs ON jobs.no = tasks.job WHERE jobs.id = ?", job)
         return {i: codec.decode(data)[0][0] for i, data in found}

@@ -53,9 +53,7 @@ def _fail(tx: Tx, job: int, index: int, words: str) -> None:
 
 
 def _twins_of(tx: Tx, job: int, action: bytes, most: int = -1) -> list[tuple[int, int]]:
-    return tx.all(
-        "SELECT job, idx FROM twins WHERE key = ? ORDER BY job, idx LIMIT ?", tx.memory_key(job, action), most
-    )
+    return tx.all("SELECT job, idx FROM twins WHERE key = ? ORDER BY job, idx LIMIT ?", tx.memory_key(job, action), most)
 
 
 def _takers_of(tx: Tx, job: int, index: int) -> list[tuple[int, int]]:

@@ -183,9 +183,9 @@ def _choose(tx: Tx, offer: Offer, need: Need, job: int, room: int, afford: Affor
         # What only an anchor may take, or its owner has had already, is passed over here and not below: some of it may
         # head the queue for ever, and must not hide the rest.
         rows += tx.all(
-            "SELECT urgency, idx, no, purpose, node FROM queue WHERE job = ?1 AND holder = ?2 AND node IN (0, ?3)"
+            "SELECT urgency, idx, no, purpose, node FROM queue WHERE job = ?1 AND holder = ?2 AND node IN (0, ?3)"  # noqa: S608
             " AND (purpose <> 'copy' OR NOT EXISTS (SELECT 1 FROM attempts a WHERE a.job = queue.job"
-            f" AND a.idx = queue.idx AND a.owner = ?4 AND a.state IN ({_ENGAGED})))"  # noqa: S608 - names are our own
+            f" AND a.idx = queue.idx AND a.owner = ?4 AND a.state IN ({_ENGAGED})))"
             " AND (purpose <> 'referee' OR ?5) ORDER BY urgency, idx, no LIMIT ?6",
             job,
             holder,
@@ -226,6 +226,8 @@ class ClassIsFree:
 
 def _may(tx: Tx, offer: Offer, need: Need, free: ClassIsFree, index: int, purpose: Purpose, node: int) -> bool:
     job = free.job
+    if purpose is not Purpose.RERUN and tx.memory.returned.get((job, index, offer.owner), (0, 0.0))[1] > tx.now:
+        return False  # it has let the task go more than once: others first
     executions, class_digest = tx.one("SELECT executions, class FROM tasks WHERE job = ? AND idx = ?", job, index)
     owners = owners_of(tx, job, index) if executions else ()
     if need.submitter in owners and purpose is Purpose.COPY and _own_at_work(tx, job, index, need.submitter):

@@ -70,8 +70,8 @@ def depart(tx: Tx, node: int, why: str, how: LeaseEvent) -> None:
 
 def drop_leases(tx: Tx, node: int, how: LeaseEvent) -> None:
     """End every lease of a node, and want its attempts again."""
-    for (attempt,) in tx.all("SELECT id FROM attempts WHERE node = ? AND state = 'leased' AND purpose = 'rerun'", node):
-        _note_unheard(tx, attempt, node)
+    for (attempt,) in tx.all("SELECT id FROM attempts WHERE node = ? AND state = 'leased'", node):
+        _note_return(tx, attempt)
     held = tx.all("SELECT DISTINCT lease FROM attempts WHERE node = ? AND state = 'leased'", node)
     tasks = tx.all("SELECT DISTINCT job, idx FROM attempts WHERE node = ? AND state = 'leased'", node)
     for (lease,) in held:
@@ -86,15 +86,17 @@ def hand_back(tx: Tx, node: int, attempts: tuple[int, ...]) -> None:
         row = tx.one("SELECT job, idx FROM attempts WHERE id = ? AND node = ? AND state = 'leased'", attempt, node)
         if row is not None:
             tx.emit(ev.AttemptMoved(attempt, AttemptEvent.HANDED_BACK))
-            _note_unheard(tx, attempt, node)
+            _note_return(tx, attempt)
             settle.release(tx, *row)
 
 
-def _note_unheard(tx: Tx, attempt: int, node: int) -> None:
-    """Who does not run it again when it is asked to is not waited for: the dispute goes on without."""
-    job, index, purpose = tx.one("SELECT job, idx, purpose FROM attempts WHERE id = ?", attempt)
+def _note_return(tx: Tx, attempt: int) -> None:
+    """An attempt ends without an answer. Who was to run it again is not waited for: the dispute goes on without."""
+    job, index, node, owner, purpose = tx.one("SELECT job, idx, node, owner, purpose FROM attempts WHERE id = ?", attempt)
     if purpose == Purpose.RERUN:
         tx.memory.unheard.setdefault((job, index), set()).add(node)
+    else:
+        tx.memory.note_return(job, index, owner, tx.now)
 
 
 def expire(tx: Tx) -> None:
@@ -122,7 +124,7 @@ def _take_back_overdue(tx: Tx) -> None:
         tx.emit(ev.AttemptMoved(attempt, AttemptEvent.LOST, "its node held it for too long"))
         tx.memory.overdue.add((node, job))
         tx.memory.cancels.setdefault(node, set()).add(attempt)
-        _note_unheard(tx, attempt, node)
+        _note_return(tx, attempt)
         settle.release(tx, job, index)
 
 
@@ -146,6 +148,7 @@ def _go_on_without(tx: Tx) -> None:
 
 
 def _forget_settled(tx: Tx) -> None:
+    tx.memory.forget_returns(tx.now)
     tx.memory.forget_settled(
         {a for (a,) in tx.all("SELECT id FROM attempts WHERE state = 'leased'")},
         {lease for (lease,) in tx.all("SELECT id FROM leases WHERE state = 'granted'")},

@@ -1,5 +1,6 @@
 """From answers to verdicts, and what follows at once: pay, another attempt wanted, failure, the job's end."""
 
+from collections.abc import Set
 from functools import partial
 
 from talkoot.core import compare, pricing
@@ -68,7 +69,7 @@ def _pool(tx: Tx, job: int, index: int, manifest: Manifest, given: list[Given]) 
     of_class = [o for o in offers if o.class_digest == wanted_class] if pins_class(manifest.verifier) else offers
     owners = owners_of(tx, job, index)
     askable = offers if class_is_free(offers, owners, wanted_class) else of_class
-    unheard = tx.memory.unheard.get((job, index), frozenset())
+    unheard: Set[int] = tx.memory.unheard.get((job, index), set())
     return Pool(
         present=frozenset(o.node for o in offers) - unheard,
         other_owner=0 not in unheard and any(o.owner not in owners for o in askable),
@@ -267,7 +268,9 @@ def pay(tx: Tx, job: int, index: int, attempts: list[int]) -> None:
 def _free(tx: Tx, job: int) -> int:
     """What of the escrow is not set aside. A lost attempt's late answer is paid from it, for its reserve is gone."""
     tx.flush()
-    balance, reserved = tx.one("SELECT balance, reserved FROM accounts JOIN jobs ON jobs.account = accounts.id WHERE no = ?", job)
+    balance, reserved = tx.one(
+        "SELECT balance, reserved FROM accounts JOIN jobs ON jobs.account = accounts.id WHERE no = ?", job
+    )
     return max(0, int(balance) - int(reserved))
 
 
