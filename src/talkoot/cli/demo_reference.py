@@ -29,14 +29,13 @@ _THREADS: Final = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
 
 
 def find_example() -> Path:
-    """`examples/digits_search.py` of this clone. Raises NotFound."""
-    path = Path(talkoot.__file__).resolve().parents[2] / "examples" / "digits_search.py"
-    if not path.is_file():
-        raise NotFound(
-            f"the demo runs {path.name}, which is not at {path}",
-            hint="Run the demo from a clone of Talkoot, installed with `pip install -e .`.",
-        )
-    return path
+    """`digits_search.py`: in the clone's `examples/`, or as a wheel carries it. Raises NotFound."""
+    package = Path(talkoot.__file__).resolve().parent
+    places = [package.parents[1] / "examples" / "digits_search.py", package / "examples" / "digits_search.py"]
+    for path in places:
+        if path.is_file():
+            return path
+    raise NotFound(f"the demo runs digits_search.py, which is not at {places[0]}", hint="Install Talkoot again.")
 
 
 class Reference:

@@ -206,7 +206,7 @@ class Network:
                 node.do_all()
                 self._guarded_by_nobody(lambda: node.talk(8))  # noqa: B023 - called at once
             self.hub.engine.tick()
-            if not any(node.held for node in self.nodes) and not self._unsettled():
+            if not any(node.held for node in self.nodes if not isinstance(node, Mute)) and not self._unsettled():
                 return
         stuck = self.hub.rows(
             "SELECT job, idx, state, executions, reason FROM tasks WHERE state NOT IN ('final', 'failed', 'cancelled')"
