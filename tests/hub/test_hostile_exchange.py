@@ -6,8 +6,8 @@ import msgspec
 import pytest
 
 from talkoot.core import codec, ids, limits
-from talkoot.core.errors import TalkootError
-from talkoot.core.types import NumericClass, Quorum, TaskLimits, Trust
+from talkoot.core.errors import BadSignature, TalkootError
+from talkoot.core.types import NumericClass, Quorum, Receipt, TaskLimits, Trust
 from talkoot.testing import InProcessHub, ScriptedNode
 from talkoot.testing.checks import assert_laws
 from talkoot.wire import messages as m
@@ -409,6 +409,72 @@ def test_answers_are_still_counted_once_when_a_batch_names_an_attempt_twice(hub)
     assert states(hub, job) == {"final"}
     assert hub.rows("SELECT answered, accepted FROM tallies") == [(1, 1)]
     assert hub.rows("SELECT count(*) FROM transfers WHERE reason = 'pay'") == [(1,)]
+
+
+def test_who_lost_a_task_and_got_it_again_has_one_voice_and_one_pay(hub):
+    node, other = ScriptedNode(hub, "a"), ScriptedNode(hub, "b")
+    job = hub.operator.submit([5])
+    node.talk(1)
+    hub.clock.advance(31)
+    other.talk()
+    hub.engine.tick()
+    node.talk(1)  # as one who comes back, and gets it again
+    node.talk(1)
+    assert len(node.held) == 2
+    node.do_all()
+    node.talk()
+    assert states(hub, job) == {"provisional"}
+    drain([other])
+    assert states(hub, job) == {"final"}
+    assert hub.rows("SELECT earned FROM tallies") == [(100,), (100,)]
+
+
+@pytest.mark.parametrize("changes", [{"index": 1}, {"job": bytes(16)}, {"action": bytes(32)}, {"hub": bytes(32)}])
+def test_a_receipt_for_another_task_than_was_leased_is_refused(hub, changes):
+    node = ScriptedNode(hub, "a")
+    hub.operator.submit(range(3))
+    node.talk(1)
+    node.do_all()
+    node._outbox = [(msgspec.structs.replace(receipt, **changes), answer) for receipt, answer in node._outbox]
+    with pytest.raises(BadSignature):
+        node.talk()
+    assert hub.rows("SELECT state FROM attempts") == [("leased",)]
+
+
+def test_a_receipt_or_answer_that_was_not_signed_for_is_refused(hub):
+    node = ScriptedNode(hub, "a")
+    hub.operator.submit(range(3), verifier=Trust())
+    node.talk(2)
+    node.do_all()
+    sent = []
+    exchange, hub.exchange = hub.exchange, lambda key, request: sent.append(request) or exchange(key, request)
+    node.lose_reply = True
+    with pytest.raises(TalkootError):  # lost before it came: only what was sent is wanted here
+        node.boot, boot = b"", node.boot
+        node.talk()
+    (good,) = (msgspec.structs.replace(request, boot=boot) for request in sent)
+    more = msgspec.msgpack.decode(good.receipts[0], type=Receipt)
+    changed = msgspec.msgpack.encode(msgspec.structs.replace(more, core_ms=10**6))
+    other = msgspec.structs.replace(good.answers[0], answer=codec.encode(-1))
+    for bad in (
+        msgspec.structs.replace(good, receipts=(changed, *good.receipts[1:])),
+        msgspec.structs.replace(good, receipts=good.receipts[:1], answers=good.answers[:1]),
+        msgspec.structs.replace(good, answers=(other, *good.answers[1:])),
+        msgspec.structs.replace(good, batch=None),
+    ):
+        with pytest.raises(BadSignature):
+            exchange(node.key, bad)
+    assert len(exchange(node.key, good).accepted) == 2
+
+
+def test_a_receipt_for_somebody_elses_attempt_is_refused(hub):
+    node, thief = ScriptedNode(hub, "a"), ScriptedNode(hub, "b")
+    hub.operator.submit(range(3))
+    node.talk(1)
+    node.do_all()
+    thief._outbox = node._outbox
+    with pytest.raises(BadSignature):
+        thief.talk()
 
 
 def test_quorums_of_many_survive_one_liar(hub):

@@ -232,6 +232,22 @@ def test_a_late_answer_never_takes_what_is_set_aside_for_others(hub):
     assert hub.rows("SELECT sum(amount) <= 20000 FROM transfers WHERE reason = 'pay'") == [(1,)]
 
 
+def test_a_scarce_budget_is_spent_on_whole_quorums_and_never_set_aside_twice(hub):
+    cap = 10_000
+    nodes = [ScriptedNode(hub, name, core_ms=10**9) for name in "ab"]
+    job = hub.operator.submit(range(6), budget_microcredits=5 * cap)
+    for node in nodes:
+        node.talk(8)
+        assert len(node.held) == 2
+        assert_laws(hub)
+    for node in nodes:
+        node.do_all()
+        node.talk()
+        assert_laws(hub)
+    drain(nodes)
+    assert sorted(state for state, _ in hub.operator.answers(job).values()) == ["final"] * 2 + ["queued"] * 4
+
+
 def coin(hub, values):
     return lambda value, item: values[hub.random.randrange(len(values))]
 

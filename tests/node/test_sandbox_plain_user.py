@@ -15,7 +15,8 @@ from talkoot.node.sandbox.store import unreachable
 
 HERE = Path(__file__).parent
 FILES = [HERE / "test_sandbox_holds.py", HERE / "test_sandbox_caps.py", HERE / "test_sandbox_probe.py"]
-UID = 61_234
+UID = 61_000 + os.getpid() % 4_000
+# One of its own for each run: two runs at once would count, and could signal, each other's processes.
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="the tests are run by an ordinary user anyway")
@@ -47,8 +48,10 @@ def test_everything_holds_for_a_node_that_is_an_ordinary_user(lab):
             extra_groups=[],
             capture_output=True,
             text=True,
-            timeout=300,
+            timeout=200,
         )
+    except subprocess.TimeoutExpired as late:
+        pytest.fail(f"did not end:\n{(late.stdout or b'').decode()[-3000:]}\n{(late.stderr or b'').decode()[-6000:]}")
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     print(done.stdout[-3000:])

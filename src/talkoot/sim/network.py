@@ -76,6 +76,8 @@ class Network:
         if self.random.random() < 0.3:
             self.nodes += [ScriptedNode(self.hub, f"liar-of-a-pair-{i}", behaviour=_same_lie) for i in range(2)]
             self.verifiers = AGAINST_PAIRS
+        for node in self.nodes:
+            node.core_ms = self.random.choice((1, 80, 100, 5_000, 10**12))
         self._past: list[tuple[SigningKey, Exchange]] = []
         self._listen()
 
@@ -248,7 +250,7 @@ def _square(value: Any, _: Any) -> Any:
 
 
 def _same_lie(value: Any, _: Any) -> Any:
-    return -value - 1 if value % 2 else value * value
+    return -100 - value if value % 2 else value * value
 
 
 class Mute(ScriptedNode):

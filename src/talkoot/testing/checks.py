@@ -4,11 +4,17 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
+from talkoot.core import events as ev
+from talkoot.core import ids
 from talkoot.core.types import Quorum
+from talkoot.crypto.signed import Kind, decode_signed, verify
 from talkoot.hub import schema
 from talkoot.hub.engine import rebuild
 from talkoot.hub.fold import decode_manifest
 from talkoot.testing.network import InProcessHub
+from talkoot.wire.messages import ReceiptBatch
 
 
 def assert_laws(hub: InProcessHub) -> None:
@@ -28,6 +34,7 @@ def assert_laws(hub: InProcessHub) -> None:
     _assert_money_of_jobs(hub)
     _assert_verdicts(hub)
     _assert_nothing_dangles(hub)
+    _assert_signed(hub)
     with tempfile.TemporaryDirectory() as folder:
         rebuilt = rebuild(hub.engine.log, Path(folder) / "rebuilt.db")
         for table in schema.FOLDED:
@@ -142,10 +149,33 @@ def _assert_nothing_dangles(hub: InProcessHub) -> None:
     )
     _none(
         hub,
+        "provisional or disputed, and its answer does not await a verdict",
+        "SELECT t.job, t.idx, a.state FROM tasks t LEFT JOIN attempts a ON a.id = t.canonical"
+        " WHERE t.state IN ('provisional', 'disputed') AND coalesce(a.state, '') <> 'answered'",
+    )
+    _none(
+        hub,
         "leases whose state does not follow from their attempts",
         "SELECT l.id, l.state FROM leases l WHERE (l.state = 'granted') <>"
         " EXISTS (SELECT 1 FROM attempts a WHERE a.lease = l.id AND a.state = 'leased')",
     )
+
+
+def _assert_signed(hub: InProcessHub) -> None:
+    """Who answered signed it, and who submitted too (invariant 4)."""
+    keys = dict(hub.rows("SELECT a.id, key FROM attempts a JOIN nodes ON nodes.no = a.node"))
+    for position, entry in hub.engine.log.read(1):
+        payload = msgspec.msgpack.decode(entry.payload, type=ev.Payload)
+        assert ids.payload_commitment(entry.salt, entry.payload) in entry.public, f"commitment of entry {position}"
+        signers = {keys[e.attempt] for e in payload.events if isinstance(e, ev.AttemptAnswered)}
+        assert len(signers) <= 1, f"entry {position} has answers of several nodes"
+        if signers:
+            statement = verify(decode_signed(payload.will), Kind.RECEIPTS, key=signers.pop())
+            batch = msgspec.msgpack.decode(statement, type=ReceiptBatch)
+            assert batch.hub == hub.engine.hub, f"entry {position} has a batch for another hub"
+        for submitted in (e for e in payload.events if isinstance(e, ev.JobSubmitted)):
+            verify(decode_signed(submitted.manifest), Kind.MANIFEST, key=submitted.submitter)
+            verify(decode_signed(payload.will), Kind.REQUEST, key=submitted.submitter)
 
 
 def _assert_counters(hub: InProcessHub) -> None:

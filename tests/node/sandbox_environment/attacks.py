@@ -472,3 +472,29 @@ def numpy_draws(n):
     import numpy
 
     return [float(x) for x in numpy.random.random(n)]
+
+
+# Processes that nobody looks for.
+
+_CLONE_PARENT, _SUBREAPER, _SIGCHLD = 0x8000, 36, 17
+_CLONE = {"x86_64": 56, "aarch64": 220}
+
+
+def has_a_sibling_made():
+    """Make a process that is a child of the worker's parent, and so not among those that descend from the worker."""
+    pid = libc.syscall(_CLONE[os.uname().machine], _CLONE_PARENT | _SIGCHLD, 0, 0, 0, 0)
+    if pid == 0:
+        time.sleep(5)
+        os._exit(0)
+    return ["a process beside the worker"] if pid > 0 else []
+
+
+def leaves_an_orphan_to_others():
+    """Be no subreaper any more, so that a grandchild falls to somebody else."""
+    libc.prctl(_SUBREAPER, 0, 0, 0, 0)
+    if os.fork() == 0:
+        if os.fork() == 0:
+            time.sleep(5)
+        os._exit(0)
+    os.wait()
+    return "left behind"

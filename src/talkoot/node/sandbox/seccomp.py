@@ -24,13 +24,17 @@ _NUMBER_AT, _ARCHITECTURE_AT, _ARGUMENTS_AT = 0, 4, 16
 
 _X32 = 0x40000000
 _CLONE_NEW = 0x7E020000  # every CLONE_NEW* bit that fits clone(2)
+_CLONE_PARENT = 0x8000
+"""Makes a process that does not descend from who makes it. All that watches a cell goes by descent, so it is refused;
+and for the same reason nobody may cease to be the subreaper of what descends from them."""
+_PR_SET_CHILD_SUBREAPER = 36
 _IOCTLS = (0x5401, 0x540F, 0x5413, 0x541B, 0x5421, 0x5450, 0x5451, 0x802C542A)
 """TCGETS, TIOCGPGRP, TIOCGWINSZ, FIONREAD, FIONBIO, FIONCLEX, FIOCLEX, TCGETS2: no input to terminals, no flags of
 files, no devices."""
 _AF_UNIX = 1
 _PERSONALITIES = (0, 0xFFFFFFFF)
-_PRCTLS = (1, 2, 3, 15, 16, 21, 23, 29, 30, 36, 37, 38, 39, 41, 42, 0x53564D41)
-"""PDEATHSIG, name, timer slack, subreaper, no_new_privs, transparent pages, VMA names; nothing that hides a task."""
+_PRCTLS = (1, 2, 3, 15, 16, 21, 23, 29, 30, 37, 38, 39, 41, 42, 0x53564D41)
+"""PDEATHSIG, name, timer slack, no_new_privs, transparent pages, VMA names; nothing that hides a task."""
 
 Instruction = tuple[int, int, int, int]
 
@@ -59,12 +63,16 @@ def _rules(flat: bool) -> dict[str, list[Instruction]]:
     """The calls whose arguments decide."""
     unknown_family = _answer(errno.EAFNOSUPPORT)
     rules = {
-        "clone": [_argument(0), (_ANY_BIT, 0, 1, _CLONE_NEW), _EPERM, _YES],
+        "clone": [_argument(0), (_ANY_BIT, 0, 1, _CLONE_NEW | _CLONE_PARENT), _EPERM, _YES],
         # Its flags lie in memory, where a filter cannot look; libraries fall back to clone.
         "clone3": [_answer(errno.ENOSYS)],
         "ioctl": _only(1, _IOCTLS, _answer(errno.ENOTTY)),
         "personality": _only(0, _PERSONALITIES),
-        "prctl": _only(0, _PRCTLS),
+        "prctl": [
+            *(_argument(0), (_EQUAL, 0, 4, _PR_SET_CHILD_SUBREAPER)),
+            *(_argument(1), (_EQUAL, 0, 1, 1), _YES, _EPERM),
+            *_only(0, _PRCTLS),
+        ],
         "prlimit64": _only(0, (0,)),
         "sched_setaffinity": _only(0, (0,)),
         "socket": [unknown_family] if flat else _only(0, (_AF_UNIX,), unknown_family),
