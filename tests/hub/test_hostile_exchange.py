@@ -7,7 +7,7 @@ import pytest
 
 from talkoot.core import codec, ids, limits
 from talkoot.core.errors import BadSignature, TalkootError
-from talkoot.core.types import NumericClass, Quorum, Receipt, TaskLimits, Trust
+from talkoot.core.types import Close, NumericClass, Quorum, Receipt, TaskLimits, Trust
 from talkoot.testing import InProcessHub, ScriptedNode
 from talkoot.testing.checks import assert_laws
 from talkoot.wire import messages as m
@@ -253,22 +253,24 @@ def test_a_receipt_of_another_class_than_the_node_described_is_refused(hub):
     assert hub.rows("SELECT class FROM tasks") == [(b"",)]
 
 
-def test_an_answer_given_as_one_class_is_not_judged_as_another(hub):
-    """An honest device answers, gets a new library, and is of the anchor's class now: its old answer proves nothing."""
-    other = ScriptedNode(hub, "other", numeric=ODD)
-    honest = ScriptedNode(hub, "honest", behaviour=lambda v, i: v * v + 1, numeric=ODD)
-    job = hub.operator.submit([5])
-    other.work(1)
-    honest.work(1)
-    for node in (honest, other):
-        node.work(2)
+@pytest.mark.parametrize("becomes_like_the_anchor", [False, True])
+def test_an_answer_given_in_one_class_convicts_nobody_in_another(hub, becomes_like_the_anchor):
+    """Also when an honest device gets a new library and is of the anchor's class by the time of the verdict."""
+    odd = ScriptedNode(hub, "odd", behaviour=lambda v, i: v * 1.01, numeric=ODD)
+    other = ScriptedNode(hub, "other", behaviour=lambda v, i: v)
+    job = hub.operator.submit([5.0], verifier=Quorum(2, Close(1e-6, 0)))
+    for _ in range(2):
+        odd.work(1)
+        other.work(1)
     assert hub.operator.answers(job)[0][0] == "disputed"
-    honest.description = msgspec.structs.replace(honest.description, numeric_class=other.description.numeric_class)
-    anchor = ScriptedNode(hub, "anchor", anchor=True)
-    honest.description = msgspec.structs.replace(honest.description, numeric_class=anchor.description.numeric_class)
-    honest.restart()
-    honest.talk()
-    drain([anchor, other, honest])
+    anchor = ScriptedNode(hub, "anchor", anchor=True, behaviour=lambda v, i: v)
+    if becomes_like_the_anchor:
+        odd.description = msgspec.structs.replace(odd.description, numeric_class=anchor.description.numeric_class)
+        odd.restart()
+        odd.talk()
+    drain([anchor])
+    drain([anchor, ScriptedNode(hub, "third", behaviour=lambda v, i: v)])
+    assert hub.operator.answers(job) == {0: ("final", 5.0)}
     assert hub.rows("SELECT count(*) FROM convictions") == [(0,)]
 
 
@@ -475,6 +477,18 @@ def test_a_receipt_for_somebody_elses_attempt_is_refused(hub):
     thief._outbox = node._outbox
     with pytest.raises(BadSignature):
         thief.talk()
+
+
+def test_a_receipt_sent_again_before_the_verdict_is_acknowledged_and_changes_nothing(hub):
+    node = ScriptedNode(hub, "a")
+    hub.operator.submit([5])
+    node.talk(1)
+    node.do_all()
+    node.lose_reply = True
+    node.talk()
+    before = hub.rows("SELECT * FROM attempts")
+    assert len(node.talk().accepted) == 1
+    assert hub.rows("SELECT * FROM attempts") == before
 
 
 def test_quorums_of_many_survive_one_liar(hub):

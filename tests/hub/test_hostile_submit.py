@@ -351,6 +351,22 @@ def test_a_conviction_while_the_node_has_answers_in_other_disputes_opens_these_a
     assert hub.rows("SELECT nodes.name FROM convictions JOIN nodes ON nodes.no = node") == [("liar",)]
 
 
+def test_what_a_convicted_node_alone_had_answered_is_no_answer_any_more(hub):
+    anchor = ScriptedNode(hub, "anchor", anchor=True)
+    liar = ScriptedNode(hub, "liar", slots=64, behaviour=lambda v, i: -1 if v == 1 else v * v)
+    honest = ScriptedNode(hub, "a")
+    wide = TaskLimits(cpus=64, time_s=10)  # only the liar's device is wide enough
+    given = hub.operator.submit(range(10, 15), program=b"other", task_limits=wide)
+    for _ in range(5):
+        liar.work(64)
+    assert states(hub, given) == {"provisional"}
+    hub.operator.submit([1])
+    drain([liar, honest, anchor])
+    assert hub.rows("SELECT nodes.name FROM convictions JOIN nodes ON nodes.no = node") == [("liar",)]
+    assert set(hub.operator.answers(given).values()) == {("queued", None)}
+    assert_laws(hub)
+
+
 def test_an_unknown_job_is_told_apart_from_nothing(hub):
     for job in (b"", b"x", bytes(16), bytes(10**6)):
         with pytest.raises(TalkootError):

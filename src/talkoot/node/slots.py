@@ -13,7 +13,7 @@ from typing import Final
 
 from talkoot.core import ids
 from talkoot.core.errors import NoSandbox, ProgramError, TalkootError
-from talkoot.core.types import KillReason, Outcome
+from talkoot.core.types import KillReason, Manifest, Outcome
 from talkoot.node.jobs import Jobs, Later, Ready, Refusal, check_action
 from talkoot.node.logs import log
 from talkoot.node.receipts import Clerk
@@ -57,8 +57,9 @@ class Slot:
     def __init__(self, number: int, shop: Workshop) -> None:
         self._shop = shop
         self._orders: queue.SimpleQueue[Work | _Empty | None] = queue.SimpleQueue()
-        self._warm: dict[bytes, Cell] = {}
-        """By job, the least recently used first."""
+        self._warm: dict[bytes, tuple[Manifest, Cell]] = {}
+        """By job, the least recently used first. With what it is warm for: who runs a hub can have another submitter
+        sign a manifest for the same job, once this node has forgotten the first."""
         self._lock = threading.Lock()
         self._current: tuple[int, Cell | None] = (0, None)
         self._cancelled: set[int] = set()
@@ -181,10 +182,10 @@ class Slot:
 
     def _cell(self, work: Work, ready: Ready, *, alone: bool) -> Cell:
         """A cell with the program in it."""
-        warm = None if alone else self._warm.pop(work.job, None)
+        made_for, warm = (None, None) if alone else self._warm.pop(work.job, (None, None))
         if warm is not None:
-            if warm.alive:
-                self._warm[work.job] = warm
+            if warm.alive and made_for == ready.manifest:
+                self._warm[work.job] = ready.manifest, warm
                 return warm
             warm.close()
         # All cells of a slot together stay within its share.
@@ -201,9 +202,9 @@ class Slot:
             cell.close()
             raise
         if not alone:
-            self._warm[work.job] = cell
+            self._warm[work.job] = ready.manifest, cell
         return cell
 
     def _keep_at_most(self, most: int) -> None:
         while len(self._warm) > most:
-            self._warm.pop(next(iter(self._warm))).close()
+            self._warm.pop(next(iter(self._warm)))[1].close()

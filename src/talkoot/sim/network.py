@@ -143,6 +143,8 @@ class Network:
             self._guarded(lambda: self.hub.exchange(key, request))
         elif choice < 0.20:
             self._flood(self.random.choice(self.nodes))
+        elif choice < 0.21:
+            assert_laws(self.hub)
         else:
             self._work(self.random.choice(self.nodes))
 

@@ -95,6 +95,11 @@ def _assert_verdicts(hub: InProcessHub) -> None:
     )
     _none(
         hub,
+        "a referee that is no anchor",
+        "SELECT a.id FROM attempts a JOIN nodes ON nodes.no = a.node WHERE purpose = 'referee' AND NOT anchor",
+    )
+    _none(
+        hub,
         "final, and its answer is not an accepted one",
         "SELECT t.job, t.idx FROM tasks t LEFT JOIN attempts a ON a.id = t.canonical"
         " WHERE t.state = 'final' AND coalesce(a.state, '') <> 'accepted'",
