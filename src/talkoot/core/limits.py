@@ -110,6 +110,10 @@ DEFAULT_SCRATCH_BYTES: Final = 256 * MIB
 DEFAULT_SCRATCH_FILES: Final = 10_000
 DEFAULT_PROCESSES: Final = 64
 DEFAULT_TASK_TIME_S: Final = 600.0
+MAX_PROCESSES: Final = 1_024
+"""Processes and threads that one task may ask for; what it has of them is memory of the kernel, which no cap of ours counts."""
+MAX_SCRATCH_FILES: Final = 200_000
+"""Files in the scratch that one task may ask for; the same holds for them."""
 MAX_TASK_TIME_S: Final = 7 * 24 * 3600.0
 
 # Presence.

@@ -163,6 +163,12 @@ class Jobs:
             raise Refusal(KillReason.SANDBOX, "the limits of the job are not all above zero")
         if not 0 < asked.time_s <= limits.MAX_TASK_TIME_S or asked.answer_bytes > limits.MAX_ANSWER_BYTES:
             raise Refusal(KillReason.SANDBOX, f"a task asks for {asked.time_s:g} s or {asked.answer_bytes} bytes")
+        if asked.processes > limits.MAX_PROCESSES or not 0 <= asked.scratch_files <= limits.MAX_SCRATCH_FILES:
+            raise Refusal(
+                KillReason.SANDBOX,
+                f"a task asks for {asked.processes} processes or {asked.scratch_files} files; at most"
+                f" {limits.MAX_PROCESSES} and {limits.MAX_SCRATCH_FILES} are given",
+            )
         if obstacle := terms.caps.obstacle(asked):
             raise Refusal(KillReason.SANDBOX, obstacle)
         if terms.rung is Rung.NONE and submitter != terms.owner:

@@ -1,8 +1,12 @@
 """What the parts of a node tell each other: what happened (events), what to do (instructions), what to send."""
 
 from dataclasses import dataclass
+from typing import Final
 
 from talkoot.wire.messages import AnswerData, LeaseItem
+
+
+_WORK_BYTES: Final = 512
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,6 +22,11 @@ class Work:
     def attempt(self) -> int:
         """Its number at the hub."""
         return self.item.attempt
+
+    @property
+    def size_bytes(self) -> int:
+        """About what it takes in memory."""
+        return len(self.item.arguments) + sum(map(len, self.item.inputs)) + _WORK_BYTES
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from typing import Final
 
 from talkoot.core import ids
 from talkoot.core.errors import NoSandbox, ProgramError, TalkootError
-from talkoot.core.types import KillReason, Manifest, Outcome
+from talkoot.core.types import KillReason, Outcome
 from talkoot.node.jobs import Jobs, Later, Ready, Refusal, check_action
 from talkoot.node.logs import log
 from talkoot.node.receipts import Clerk
@@ -57,7 +57,7 @@ class Slot:
     def __init__(self, number: int, shop: Workshop) -> None:
         self._shop = shop
         self._orders: queue.SimpleQueue[Work | _Empty | None] = queue.SimpleQueue()
-        self._warm: dict[bytes, tuple[Manifest, Cell]] = {}
+        self._warm: dict[bytes, tuple[Ready, Cell]] = {}
         """By job, the least recently used first. With what it is warm for: who runs a hub can have another submitter
         sign a manifest for the same job, once this node has forgotten the first."""
         self._lock = threading.Lock()
@@ -184,8 +184,8 @@ class Slot:
         """A cell with the program in it."""
         made_for, warm = (None, None) if alone else self._warm.pop(work.job, (None, None))
         if warm is not None:
-            if warm.alive and made_for == ready.manifest:
-                self._warm[work.job] = ready.manifest, warm
+            if warm.alive and made_for is ready:
+                self._warm[work.job] = ready, warm
                 return warm
             warm.close()
         # All cells of a slot together stay within its share.
@@ -202,7 +202,7 @@ class Slot:
             cell.close()
             raise
         if not alone:
-            self._warm[work.job] = ready.manifest, cell
+            self._warm[work.job] = ready, cell
         return cell
 
     def _keep_at_most(self, most: int) -> None:

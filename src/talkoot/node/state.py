@@ -42,6 +42,8 @@ MOST_HELD_S: Final = 5.0
 MAX_UNACKNOWLEDGED: Final = 4 * limits.MAX_RECEIPTS_PER_EXCHANGE
 MAX_UNACKNOWLEDGED_BYTES: Final = 64 * limits.MIB
 """Beyond either, a node takes no more work until the hub has taken receipts."""
+MAX_WAITING_BYTES_PER_SLOT: Final = limits.MAX_INPUT_BYTES_PER_TASK + limits.MAX_ARGUMENTS_BYTES
+"""What a hub gives beyond this, or beyond MAX_ATTEMPTS_PER_NODE attempts, goes back at once: nobody asked for it."""
 MAX_ANSWER_BYTES_PER_EXCHANGE: Final = 16 * limits.MIB
 _SHORTEST_S: Final = 1e-4
 _WEIGHT: Final = 0.2
@@ -145,9 +147,14 @@ class State:
                 self.handed_back.discard(attempt)
                 self._leases.pop(attempt, None)
             self._drop_done(attempt)
-        for work in self._new(reply.leased):
+        new = self._new(reply.leased)
+        room_bytes = (self.slots + 1) * MAX_WAITING_BYTES_PER_SLOT - sum(w.size_bytes for w in self.queue) if new else 0
+        for work in new:
+            if len(self._leases) >= 2 * limits.MAX_ATTEMPTS_PER_NODE:
+                break  # a hub that goes on like this is told nothing: the leases run out
+            room_bytes -= work.size_bytes
             self._leases[work.attempt] = work.lease
-            if self.stopping:
+            if self.stopping or room_bytes < 0 or len(self._leases) > limits.MAX_ATTEMPTS_PER_NODE:
                 self.handed_back.add(work.attempt)
             else:
                 self.queue.add(work)
@@ -158,8 +165,9 @@ class State:
         fresh = {work.lease for work in leased} - self._seen_leases.keys()
         self._seen_leases |= dict.fromkeys(sorted(fresh))
         _shorten(self._seen_leases, _MAX_SEEN_LEASES)
-        works = [work for work in leased if work.lease in fresh]
-        return [work for work in works if self._early_cancels.pop(work.attempt, 0) is not None]
+        # An attempt is in one place here, whatever the hub says: of two with one number the first counts.
+        works = {work.attempt: work for work in reversed(leased) if work.lease in fresh and work.attempt not in self._leases}
+        return [work for work in reversed(works.values()) if self._early_cancels.pop(work.attempt, 0) is not None]
 
     def _cancel(self, attempts: frozenset[int], out: list[Instruction]) -> None:
         if not attempts:

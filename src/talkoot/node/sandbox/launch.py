@@ -173,7 +173,10 @@ def landlock(rules: Plan) -> None:
             rights &= ON_FILES
         beneath = rights.to_bytes(8, sys.byteorder) + fd.to_bytes(4, sys.byteorder)
         syscall(ADD_RULE, ruleset, 1, ctypes.c_char_p(beneath), 0)
-        os.close(fd)
+        if path.startswith("/proc/self/"):
+            os.set_inheritable(fd, True)  # kept open: a file that the kernel has forgotten comes back as another one
+        else:
+            os.close(fd)
     syscall(RESTRICT_SELF, ruleset, 0)
     os.close(ruleset)
 

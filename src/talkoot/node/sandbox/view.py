@@ -21,6 +21,7 @@ DEVICES: Final = ("/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/ur
 _FLAT_FILES: Final = (
     "/proc/cpuinfo",
     "/proc/meminfo",
+    "/proc/self/maps",
     "/proc/stat",
     "/sys/fs/cgroup/cpu.max",
     "/sys/fs/cgroup/cpu/cpu.cfs_quota_us",
