@@ -27,7 +27,12 @@ def meanings(states: type) -> dict[str, str]:
 
 def page() -> str:
     """The whole page."""
-    out = ["# Life cycles", "", "Made from the tables in `talkoot/core/lifecycle.py`. An edge that is not here does not exist.", ""]
+    out = [
+        "# Life cycles",
+        "",
+        "Made from the tables in `talkoot/core/lifecycle.py`. An edge that is not here does not exist.",
+        "",
+    ]
     for name, table, states, first in TABLES:
         said = meanings(states)
         out += [f"## {name}", "", f"Begins as {first}.", "", "| when it is | and was | it becomes |", "|---|---|---|"]

@@ -78,9 +78,7 @@ def _damage(data):
     return bytes(letters)
 
 
-@pytest.mark.parametrize(
-    "damage", [lambda _: b"", lambda d: d[:-9], _damage, lambda d: d * 40, lambda _: b"\xff\0" * 9]
-)
+@pytest.mark.parametrize("damage", [lambda _: b"", lambda d: d[:-9], _damage, lambda d: d * 40, lambda _: b"\xff\0" * 9])
 def test_a_damaged_key_file_is_reported_and_left_as_it_is(tmp_path, damage):
     path = tmp_path / "node.key"
     SigningKey.load_or_create(path)

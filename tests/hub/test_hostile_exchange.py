@@ -6,10 +6,11 @@ import msgspec
 import pytest
 
 from talkoot.core import codec, ids, limits
-from talkoot.core.errors import BadSignature, TalkootError
+from talkoot.core.errors import BadInput, BadSignature, TalkootError
 from talkoot.core.types import Close, NumericClass, Quorum, Receipt, TaskLimits, Trust
 from talkoot.testing import InProcessHub, ScriptedNode
 from talkoot.testing.checks import assert_laws
+from talkoot.testing.nodes import Killed
 from talkoot.wire import messages as m
 
 ODD = NumericClass("x86_64", "glibc 2.36", "3.11", "x86-64-v3", "nobody has this")
@@ -503,3 +504,15 @@ def test_arguments_are_what_they_were(hub):
     job = hub.operator.submit([1])
     assert hub.rows("SELECT arguments FROM tasks") == [(codec.encode(((1,), {})),)]
     assert hub.operator.arguments(job) == {0: 1}
+
+
+def test_a_reason_that_would_play_with_a_terminal_is_refused(hub):
+    def play(value, item):
+        raise Killed("crashed: \x1b[2Jgone")
+
+    node = ScriptedNode(hub, "a", behaviour=play)
+    hub.operator.submit([1])
+    node.talk(1)
+    node.do_all()
+    with pytest.raises(BadInput, match="control characters"):
+        node.talk()

@@ -53,7 +53,7 @@ def test_it_can_be_pickled_and_is_never_made_from_a_code():
     ("state", "reason", "kind", "words"),
     [
         ("cancelled", "the job was cancelled", talkoot.JobCancelled, "cancelled before"),
-        ("failed", "memory: more than 1 GiB", talkoot.TaskKilled, "for memory: more than 1 GiB"),
+        ("failed", "memory: more than 1 GiB", talkoot.TaskKilled, "(memory): more than 1 GiB"),
         ("failed", "answer_too_large: 2 MiB", talkoot.TaskKilled, "answer too large"),
         ("failed", "not_deterministic: on each of 2 nodes", talkoot.NotDeterministic, "on each of 2 nodes"),
         ("failed", "input_failed: task 3 has no answer", talkoot.TaskFailed, "task 3 has no answer"),

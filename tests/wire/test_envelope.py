@@ -61,8 +61,7 @@ def test_bytes_of_strangers_give_only_our_errors(data):
 
 
 @given(
-    st.binary(max_size=200)
-    | st.lists(st.binary() | st.text() | st.integers(-9, 9) | st.none()).map(msgspec.msgpack.encode)
+    st.binary(max_size=200) | st.lists(st.binary() | st.text() | st.integers(-9, 9) | st.none()).map(msgspec.msgpack.encode)
 )
 def test_a_signed_payload_that_is_no_request_is_bad_input(payload):
     with pytest.raises(BadInput):

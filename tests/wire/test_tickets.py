@@ -112,9 +112,7 @@ def test_the_longest_ticket_fits_the_limit():
     assert read(write_ticket(HUB, ticket)) == ticket
 
 
-@pytest.mark.parametrize(
-    "text", ["", "hello", "talkoot1", "talkoot1!!", "talkoot2" + TEXT[8:], TEXT + "\u212a", "\ud800"]
-)
+@pytest.mark.parametrize("text", ["", "hello", "talkoot1", "talkoot1!!", "talkoot2" + TEXT[8:], TEXT + "\u212a", "\ud800"])
 def test_what_is_not_a_ticket_is_refused(text):
     with pytest.raises(TicketError):
         read(text)
@@ -129,9 +127,7 @@ def test_a_text_beyond_the_limit_is_not_read():
     st.text()
     | st.binary(max_size=300).map(lambda data: "talkoot1" + ids.base32(data))
     | st.binary(max_size=100).map(lambda data: "talkoot1" + ids.base32(encode_signed(HUB.sign(Kind.TICKET, data))))
-    | st.lists(st.text(max_size=9) | st.integers(-9, 9) | st.binary(max_size=9), max_size=7).map(
-        lambda x: _signed_by(HUB, x)
-    )
+    | st.lists(st.text(max_size=9) | st.integers(-9, 9) | st.binary(max_size=9), max_size=7).map(lambda x: _signed_by(HUB, x))
 )
 def test_whatever_is_given_only_our_error_comes_out(text):
     with pytest.raises(TicketError):

@@ -73,6 +73,12 @@ def failure(what: str, returncode: int, stderr: str, *, hide: Iterable[str] = ()
     reason = readable_reason(stderr, hide=hide)
     if _DISK_FULL.search(stderr):
         return DiskFull(f"{what}: no room left on the disk", hint="Free some space, then try again.")
+    if "UnknownIssuer" in stderr:
+        return Unavailable(
+            f"{what}: the package index cannot be reached: {reason}",
+            hint="Its certificate is of an authority that uv does not know (a proxy's, perhaps): set SSL_CERT_FILE to this "
+            "device's file of authorities, such as /etc/ssl/certs/ca-certificates.crt.",
+        )
     if _UNREACHABLE.search(stderr) and "Hash mismatch" not in stderr:
         return Unavailable(
             f"{what}: the package index cannot be reached: {reason}",

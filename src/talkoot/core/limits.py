@@ -89,6 +89,8 @@ MAX_JOURNAL_BYTES: Final = 64 * MIB
 """Beyond it the hub folds its database's write-ahead log in: with a long one, every later command is slower."""
 MAX_BODY_BYTES_IN_FLIGHT: Final = 256 * MIB
 """Bodies of requests that the hub holds in memory at one time; the next one is answered `busy`."""
+LARGE_BODY_BYTES: Final = 256 * KIB
+"""A larger body is verified and parsed in a thread, and its request is never kept waiting."""
 MAX_BODY_READ_S: Final = 60.0
 """How long the body of a request may take to arrive."""
 MAX_LONG_POLL_S: Final = 25.0

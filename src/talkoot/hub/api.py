@@ -8,7 +8,7 @@ import asyncio
 import logging
 import time
 from http import HTTPStatus
-from typing import Any, Final, TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 from starlette.applications import Starlette
@@ -32,8 +32,6 @@ from talkoot.wire.envelope import Request as SignedRequest
 from talkoot.wire.parse import parse
 
 S = TypeVar("S", bound=msgspec.Struct)
-LARGE_BYTES: Final = 256 * 1024
-"""What is larger is verified and parsed in a thread, so that nobody else waits for it."""
 _log = logging.getLogger(__name__)
 _encode = msgspec.msgpack.Encoder().encode
 
@@ -93,7 +91,7 @@ class Api:
             self._in_flight -= size
 
     async def _aside(self, size: int, function: Any, *arguments: Any) -> Any:
-        if size <= LARGE_BYTES:
+        if size <= limits.LARGE_BODY_BYTES:
             return function(*arguments)
         return await asyncio.to_thread(function, *arguments)
 

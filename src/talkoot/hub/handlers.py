@@ -1,5 +1,6 @@
 """What each call of the API does: from a signed body to a reply. One function a path, in the order of the table."""
 
+import asyncio
 import math
 import os
 import time
@@ -128,7 +129,12 @@ async def _look(service: Service, call: Call, body: m.ReadAnswers, after: int, *
 
 async def exchange(service: Service, call: Call, body: m.Exchange) -> m.Exchanged:
     """Receipts in, leases out; waits when there is nothing to say."""
-    exchanging.check(body, call.key, service.hub)
+    size = len(call.signed.payload)
+    if len(call.signed.payload) > limits.LARGE_BODY_BYTES:
+        await asyncio.to_thread(exchanging.check, body, call.key, service.hub)
+        body = msgspec.structs.replace(body, wait_s=0.0)  # a request that is kept keeps its body: this one is too large
+    else:
+        exchanging.check(body, call.key, service.hub)
     poll = service.polls.poll(call.key, body)
     if not poll.waits:
         turn: Turn = await service.writer.ask(poll.command())

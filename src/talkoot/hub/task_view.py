@@ -1,7 +1,7 @@
 """One task: its attempts with their receipts and proofs, and its story in plain words.
 
-What an attempt answered (`value`, a digest) is shown to others than the submitter only when the task is settled:
-a contributor must not be able to try out guesses on another's answer.
+What an attempt answered (`value`, a digest) and what it was for are shown to others than the submitter only when the task
+is settled: a contributor must not be able to try out guesses on another's answer, nor to tell a check from a task.
 """
 
 from collections.abc import Iterator
@@ -71,7 +71,7 @@ def task(query: Query, viewer: bytes, request: m.ViewTask) -> m.TaskView:
         row,
         action,
         tuple(_attempt_row(query, attempt, shown=shown) for attempt in attempts),
-        tuple(_story(query, job, row, attempts, settled, (source_job, source_index))),
+        tuple(_story(query, job, row, attempts, settled, (source_job, source_index), shown=shown)),
         tuple(progress.waiting_for(query, job, index)) if wanted else (),
     )
 
@@ -93,7 +93,7 @@ def _attempt_row(query: Query, attempt: _Attempt, *, shown: bool) -> m.AttemptRo
         attempt.id,
         attempt.node,
         attempt.owner,
-        attempt.purpose,
+        attempt.purpose if shown else "",
         attempt.state,
         attempt.outcome,
         attempt.value if shown else b"",
@@ -145,11 +145,18 @@ def _entry_of(query: Query, attempt: _Attempt) -> Payload | None:
 
 
 def _story(
-    query: Query, job: progress.JobFacts, row: m.TaskRow, attempts: list[_Attempt], settled: int, source: tuple[int, int]
+    query: Query,
+    job: progress.JobFacts,
+    row: m.TaskRow,
+    attempts: list[_Attempt],
+    settled: int,
+    source: tuple[int, int],
+    *,
+    shown: bool,
 ) -> Iterator[str]:
     (added_ms,) = views.times_of(query, [job["entry"]]).values()
     yield f"{views.clock_text(added_ms)}  {views.name_of(query, job['submitter'])} submitted the job"
-    events = [event for attempt in attempts for event in _told(attempt)]
+    events = [event for attempt in attempts for event in _told(attempt, shown=shown)]
     for at_ms, words in sorted(events, key=lambda event: event[0]):
         yield f"{views.clock_text(at_ms)}  {words}"
     if settled:
@@ -160,9 +167,9 @@ def _story(
         yield _open(row)
 
 
-def _told(attempt: _Attempt) -> Iterator[tuple[int, str]]:
+def _told(attempt: _Attempt, *, shown: bool) -> Iterator[tuple[int, str]]:
     who = f"{attempt.node} ({attempt.owner})"
-    yield attempt.granted_ms, f"{who} got it{_PURPOSES[attempt.purpose]}"
+    yield attempt.granted_ms, f"{who} got it{_PURPOSES[attempt.purpose] if shown else ''}"
     if not attempt.ended_ms:
         return
     if attempt.state in _ENDS:

@@ -50,7 +50,7 @@ class Clerk:
             numeric_class=self._numeric_class,
             rung=rung,
             fresh=fresh,
-            reason=run.reason[:MAX_REASON_CHARS],
+            reason=printable(run.reason[:MAX_REASON_CHARS]),
             enforced=enforced,
         )
         answer = run.answer if commitment else b""
@@ -69,3 +69,8 @@ def sign_batch(key: SigningKey, hub: bytes, reports: Sequence[Report]) -> Signed
         return None
     root = merkle.root([merkle.leaf_hash(report.receipt) for report in reports])
     return key.sign(Kind.RECEIPTS, _encode(ReceiptBatch(hub, len(reports), root)))
+
+
+def printable(text: str) -> str:
+    """The text without control characters: it will be shown on other people's terminals, and hubs refuse others."""
+    return "".join(c if c.isprintable() or c in "\n\t" else " " for c in text)

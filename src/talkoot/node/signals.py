@@ -5,7 +5,6 @@ from typing import Final
 
 from talkoot.wire.messages import AnswerData, LeaseItem
 
-
 _WORK_BYTES: Final = 512
 
 

@@ -83,7 +83,7 @@ def failed(answer: messages.Answer, task: str) -> TaskFailed:
     if code in _KILLED:
         reason = KillReason(code)
         said = f": {words}" if words else ""
-        return TaskKilled(f"{task} was ended for {reason.value.replace('_', ' ')}{said}", hint=_KILLED[reason])
+        return TaskKilled(f"{task} was ended ({reason.value.replace('_', ' ')}){said}", hint=_KILLED[reason])
     return TaskFailed(f"{task} has no answer: {words if code == 'input_failed' else answer.reason}")
 
 

@@ -91,6 +91,11 @@ def forks_and_comes_back():
     return os.getpid() and 1
 
 
+def mapped():
+    with open("/proc/self/maps") as file:
+        return file.read()
+
+
 def pooled(method):
     """Worker processes of the task's own."""
     with multiprocessing.get_context(method).Pool(2) as pool:

@@ -61,7 +61,7 @@ def encode_parts(value: object, *, limit_bytes: int | None = None) -> list[Part]
     except Large:
         raise TooLarge(
             f"the encoding of the value is longer than {limit_bytes} bytes",
-            hint="return less, split the task, or put large data into a blob and return its name",
+            hint="return less, or split the task",
         ) from None
     return out
 

@@ -81,6 +81,8 @@ def _check_receipt(receipt: Receipt, answer: AnswerData, hub: bytes) -> None:
         raise BadSignature(f"the receipt of attempt {receipt.attempt} is for another hub or another answer")
     if len(answer.answer) > limits.MAX_ANSWER_BYTES or len(answer.note) > 2 * limits.MAX_NOTE_BYTES:
         raise TooLarge(f"the answer of attempt {receipt.attempt} has {len(answer.answer):,} bytes")
+    if any(not c.isprintable() and c not in "\n\t" for c in receipt.reason):
+        raise BadInput(f"the reason in the receipt of attempt {receipt.attempt} has control characters")
     if len(receipt.reason) > limits.MAX_NOTE_BYTES or receipt.core_ms < 0 or receipt.memory_bytes < 0:
         raise BadInput(f"the receipt of attempt {receipt.attempt} states what cannot be")
     if receipt.outcome in (Outcome.ANSWERED, Outcome.RAISED):
