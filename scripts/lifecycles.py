@@ -3,6 +3,7 @@
 import ast
 import inspect
 import sys
+from itertools import pairwise
 from pathlib import Path
 
 from talkoot.core import lifecycle as lc
@@ -19,7 +20,7 @@ def meanings(states: type) -> dict[str, str]:
     """The sentence below each member of an enumeration, where there is one."""
     body = ast.parse(inspect.getsource(states)).body[0].body  # type: ignore[attr-defined]
     found = {}
-    for member, text in zip(body, body[1:], strict=False):
+    for member, text in pairwise(body):
         if isinstance(member, ast.Assign) and isinstance(text, ast.Expr) and isinstance(text.value, ast.Constant):
             found[ast.literal_eval(member.value)] = " ".join(str(text.value.value).split())
     return found

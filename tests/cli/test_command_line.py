@@ -61,9 +61,7 @@ def test_an_unknown_verb_is_answered_with_the_one_that_was_meant(talkoot):
     assert "talkoot jobs" in typed.err
 
 
-@pytest.mark.parametrize(
-    "arguments", [("job",), ("jobs", "--limit", "many"), ("jobs", "--colour"), ("invite", "--role", "king")]
-)
+@pytest.mark.parametrize("arguments", [("job",), ("jobs", "--limit", "many"), ("jobs", "--colour"), ("invite", "--role", "king")])
 def test_wrong_use_is_told_in_words_and_as_json(arguments, talkoot):
     typed = talkoot(*arguments, "--json")
     assert typed.code == exits.USAGE
@@ -104,9 +102,7 @@ def test_who_is_not_a_member_is_refused(hub, talkoot, tmp_path, monkeypatch):
     assert typed.json["error"]["code"] == "not_allowed"
 
 
-@pytest.mark.parametrize(
-    ("option", "value"), [("--silence", "0"), ("--price", "-1"), ("--host", "0.0.0.0"), ("--port", "70000")]
-)
+@pytest.mark.parametrize(("option", "value"), [("--silence", "0"), ("--price", "-1"), ("--host", "0.0.0.0"), ("--port", "70000")])
 def test_a_hub_is_not_started_with_what_makes_no_sense(option, value, home, talkoot):
     typed = talkoot("up", "--port", "0", option, value) if option != "--port" else talkoot("up", option, value)
     assert typed.code == exits.USAGE

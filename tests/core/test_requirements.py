@@ -133,9 +133,7 @@ def test_own_name_is_left_out_even_where_it_names_a_folder():
     assert script_requirements('# /// script\n# dependencies = ["talkoot @ file:///x"]\n# ///\n') == []
 
 
-@pytest.mark.parametrize(
-    "source", ["", "import numpy\n", "# ///\n", "# /// pyproject\n# a = 1\n# ///\n", 'x = "# /// script"\n']
-)
+@pytest.mark.parametrize("source", ["", "import numpy\n", "# ///\n", "# /// pyproject\n# a = 1\n# ///\n", 'x = "# /// script"\n'])
 def test_script_without_a_block_has_no_requirements(source: str):
     assert script_requirements(source) == []
     assert script_requires_python(source) is None

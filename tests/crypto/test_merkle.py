@@ -160,9 +160,7 @@ def test_a_hash_of_another_length_is_refused():
     assert merkle.node_hash(left[:31], left[31:] + right) == whole  # what the check is for
 
 
-@pytest.mark.parametrize(
-    ("size", "nodes"), [(1, ()), (3, (bytes(32),)), (0, (bytes(32),)), (1, (b"short",)), (-1, (bytes(32),))]
-)
+@pytest.mark.parametrize(("size", "nodes"), [(1, ()), (3, (bytes(32),)), (0, (bytes(32),)), (1, (b"short",)), (-1, (bytes(32),))])
 def test_a_frontier_that_cannot_be_is_not_decoded(size, nodes):
     with pytest.raises(ValueError):
         Frontier(size, nodes)

@@ -38,10 +38,7 @@ def own_disk(folder, size):
     """A folder that is a disk of its own, of so many bytes. Skips where none can be mounted."""
     folder.mkdir()
     options = f"size={size},mode=700"
-    if (
-        os.geteuid()
-        or subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", folder], capture_output=True).returncode
-    ):
+    if os.geteuid() or subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", folder], capture_output=True).returncode:
         pytest.skip("a small file system cannot be mounted here: that takes root and the right to mount")
     try:
         yield folder

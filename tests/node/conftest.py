@@ -14,9 +14,7 @@ from talkoot.core.types import Rung, TaskLimits
 from talkoot.node.sandbox import CellSpec, Sandbox
 
 MIB = 2**20
-SMALL = TaskLimits(
-    memory_bytes=128 * MIB, time_s=20, scratch_bytes=16 * MIB, scratch_files=200, processes=16, answer_bytes=MIB
-)
+SMALL = TaskLimits(memory_bytes=128 * MIB, time_s=20, scratch_bytes=16 * MIB, scratch_files=200, processes=16, answer_bytes=MIB)
 
 
 def program(module="attacks", name="run"):

@@ -96,9 +96,7 @@ def test_the_package_is_imported_in_no_time_and_loads_nothing():
 
 
 def test_connecting_needs_neither_numpy_nor_rich_nor_the_server():
-    code = (
-        "import sys, talkoot; talkoot.connect; print([m for m in ('numpy', 'rich', 'starlette', 'uv') if m in sys.modules])"
-    )
+    code = "import sys, talkoot; talkoot.connect; print([m for m in ('numpy', 'rich', 'starlette', 'uv') if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
 

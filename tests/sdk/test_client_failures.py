@@ -13,9 +13,7 @@ def raised(name):
     return make_raised(f"{name}: it went wrong", name, "it went wrong", f"Traceback ...\n{name}: it went wrong\n")
 
 
-@pytest.mark.parametrize(
-    "kind", [ValueError, KeyError, OSError, FileNotFoundError, ZeroDivisionError, ImportError, SyntaxError]
-)
+@pytest.mark.parametrize("kind", [ValueError, KeyError, OSError, FileNotFoundError, ZeroDivisionError, ImportError, SyntaxError])
 def test_the_builtin_exception_of_the_task_can_be_caught(kind):
     error = raised(kind.__name__)
     assert isinstance(error, kind)
@@ -35,11 +33,7 @@ def test_nothing_that_ends_a_loop_or_the_program_is_raised_for_a_task(name):
 
 def test_python_shows_the_remote_traceback_above():
     shown = "".join(traceback.format_exception(raised("ValueError")))
-    assert (
-        shown.index("Traceback ...")
-        < shown.index("direct cause")
-        < shown.index("TaskRaised[ValueError]: ValueError: it went")
-    )
+    assert shown.index("Traceback ...") < shown.index("direct cause") < shown.index("TaskRaised[ValueError]: ValueError: it went")
 
 
 def test_it_can_be_pickled_and_is_never_made_from_a_code():

@@ -104,9 +104,7 @@ def test_on_a_terminal_a_bar_moves_and_what_is_piped_stays_apart(world, tmp_path
     world.node()
     script = tmp_path / "script.py"
     script.write_text(
-        "import talkoot\n"
-        "with talkoot.connect() as hub:\n"
-        "    print([answer.value for answer in hub.map(abs, range(-20, 0))])\n"
+        "import talkoot\nwith talkoot.connect() as hub:\n    print([answer.value for answer in hub.map(abs, range(-20, 0))])\n"
     )
     leader, follower = pty.openpty()
     environ = {"TALKOOT_HOME": str(world.home.path), "PATH": "/usr/bin:/bin", "TERM": "xterm", "COLUMNS": "200"}

@@ -60,9 +60,7 @@ def test_bytes_of_strangers_give_only_our_errors(data):
         open_request(data, hub=HUB, path=PATH)
 
 
-@given(
-    st.binary(max_size=200) | st.lists(st.binary() | st.text() | st.integers(-9, 9) | st.none()).map(msgspec.msgpack.encode)
-)
+@given(st.binary(max_size=200) | st.lists(st.binary() | st.text() | st.integers(-9, 9) | st.none()).map(msgspec.msgpack.encode))
 def test_a_signed_payload_that_is_no_request_is_bad_input(payload):
     with pytest.raises(BadInput):
         open_request(encode_signed(KEY.sign(Kind.REQUEST, payload)), hub=HUB, path=PATH)

@@ -30,7 +30,5 @@ def cancel(
         hub_here.client.call("/v1/jobs/cancel", Cancel(wanted), Nothing)
         row = hub_here.client.call("/v1/view/job", ViewJob(wanted, 0), JobView).row
     progress = row.progress
-    told = (
-        f"{job_text(row.job)} is {progress.state}: {progress.cancelled:,} of {words.count(progress.total, 'task')} cancelled"
-    )
+    told = f"{job_text(row.job)} is {progress.state}: {progress.cancelled:,} of {words.count(progress.total, 'task')} cancelled"
     show(row, f"{told}, {progress.final:,} answered, {words.money(progress.spent_microcredits)} spent", as_json=json)

@@ -87,9 +87,7 @@ class Cast:
 
     def verb(self, name: str, home: str, *arguments: str) -> Actor:
         """Start `talkoot ...` as somebody."""
-        return self.start(
-            name, [sys.executable, "-m", "talkoot.cli.main", *arguments], {"TALKOOT_HOME": str(self.home(home))}
-        )
+        return self.start(name, [sys.executable, "-m", "talkoot.cli.main", *arguments], {"TALKOOT_HOME": str(self.home(home))})
 
     def start(self, name: str, command: Sequence[str], variables: Mapping[str, str], *, bare: bool = False) -> Actor:
         """Start a process. A `bare` one gets these variables and no others."""

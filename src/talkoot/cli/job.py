@@ -111,9 +111,7 @@ def _head(view: JobView) -> Iterator[str]:
 def _verifier(verifier: Verifier) -> str:
     if isinstance(verifier, Trust):
         return "nobody: one answer is enough"
-    return (
-        f"{words.count(verifier.copies, 'owner')} who agree ({_comparator(verifier.comparator)}), or one device of your own"
-    )
+    return f"{words.count(verifier.copies, 'owner')} who agree ({_comparator(verifier.comparator)}), or one device of your own"
 
 
 def _comparator(comparator: Comparator) -> str:

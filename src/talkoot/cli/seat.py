@@ -61,9 +61,7 @@ def stop(home: Home, key: bytes, *, patience_s: float) -> bool:
         until = time.monotonic() + patience_s
         while not _free(handle):
             if time.monotonic() > until:
-                raise Conflict(
-                    f"the process {process}, which lends this device, does not stop", hint=f"End it: kill {process}"
-                )
+                raise Conflict(f"the process {process}, which lends this device, does not stop", hint=f"End it: kill {process}")
             time.sleep(_LOOK_EVERY_S)
     finally:
         os.close(handle)

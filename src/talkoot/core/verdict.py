@@ -186,9 +186,7 @@ def _standing(originals: Sequence[Given], same: Same) -> int:
     return confidence.agreement_ppm(len(owners_for) - len(against)) if len(owners_for) > len(against) else 0
 
 
-def _majority(
-    answers: Sequence[Given], originals: Sequence[Given], copies: int, pool: Pool, same: Same, sure: int
-) -> Finding:
+def _majority(answers: Sequence[Given], originals: Sequence[Given], copies: int, pool: Pool, same: Same, sure: int) -> Finding:
     own = [a for a in originals if a.own]
     if own:
         return _accept_with(answers, own[0], same, confidence.OWN_PPM)

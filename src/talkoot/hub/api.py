@@ -172,9 +172,7 @@ def _declared_size(request: Request) -> int:
         raise BadInput("a request says the length of its body (content-length)")
     size = int(said[:20])
     if size > limits.MAX_REQUEST_BYTES:
-        raise TooLarge(
-            f"a request of {size:,} bytes; at most {limits.MAX_REQUEST_BYTES:,}", hint="send it in several requests"
-        )
+        raise TooLarge(f"a request of {size:,} bytes; at most {limits.MAX_REQUEST_BYTES:,}", hint="send it in several requests")
     return size
 
 

@@ -138,9 +138,7 @@ class Fold:
             (position, e.debit, e.credit, e.amount_microcredits, e.reason, e.job, e.index, e.attempt),
         )
         if e.reason == "pay":
-            self.db.execute(
-                "UPDATE tasks SET cost = cost + ? WHERE job = ? AND idx = ?", (e.amount_microcredits, e.job, e.index)
-            )
+            self.db.execute("UPDATE tasks SET cost = cost + ? WHERE job = ? AND idx = ?", (e.amount_microcredits, e.job, e.index))
             self.db.execute(
                 "UPDATE tallies SET earned = earned + ? WHERE node = (SELECT node FROM attempts WHERE id = ?)",
                 (e.amount_microcredits, e.attempt),
@@ -310,18 +308,14 @@ class Fold:
             "SELECT coalesce(max(no), 0) + 1 FROM queue WHERE job = ? AND idx = ?", (job, index)
         ).fetchone()
         urgency = 0 if purpose in URGENT else 1
-        self.db.execute(
-            "INSERT INTO queue VALUES (?, ?, ?, ?, ?, ?, ?)", (job, index, number, holder, urgency, purpose, node)
-        )
+        self.db.execute("INSERT INTO queue VALUES (?, ?, ?, ?, ?, ?, ?)", (job, index, number, holder, urgency, purpose, node))
 
     def _unwanted(self, position: int, e: ev.Unwanted) -> None:
         self.db.execute("DELETE FROM queue WHERE job = ? AND idx = ?", (e.job, e.index))
 
     def _leased(self, position: int, e: ev.Leased) -> None:
         (owner,) = self.db.execute("SELECT owner FROM nodes WHERE no = ?", (e.node,)).fetchone()
-        self.db.execute(
-            "INSERT INTO leases VALUES (?, ?, ?, ?, ?)", (e.lease, e.node, e.job, LeaseState.GRANTED, len(e.items))
-        )
+        self.db.execute("INSERT INTO leases VALUES (?, ?, ?, ?, ?)", (e.lease, e.node, e.job, LeaseState.GRANTED, len(e.items)))
         counts = self._counts[e.job]
         for attempt, index, purpose in e.items:
             state, first_owner = self.db.execute(

@@ -129,7 +129,6 @@ async def _look(service: Service, call: Call, body: m.ReadAnswers, after: int, *
 
 async def exchange(service: Service, call: Call, body: m.Exchange) -> m.Exchanged:
     """Receipts in, leases out; waits when there is nothing to say."""
-    size = len(call.signed.payload)
     if len(call.signed.payload) > limits.LARGE_BODY_BYTES:
         await asyncio.to_thread(exchanging.check, body, call.key, service.hub)
         body = msgspec.structs.replace(body, wait_s=0.0)  # a request that is kept keeps its body: this one is too large

@@ -47,9 +47,7 @@ def _facts(query: Query) -> dict[str, float]:
 
 
 class _Told(Collector):
-    def __init__(
-        self, gauges: Mapping[str, float], totals: Mapping[str, float], requests: Mapping[tuple[str, str], int]
-    ) -> None:
+    def __init__(self, gauges: Mapping[str, float], totals: Mapping[str, float], requests: Mapping[tuple[str, str], int]) -> None:
         self._gauges, self._totals, self._requests = gauges, totals, requests
 
     def collect(self) -> Iterable[Metric]:

@@ -21,9 +21,7 @@ def offer_of(row: Any) -> Offer:
     if not description:
         return Offer(number, owner, name, "left", bool(anchor), 0, 0, "", Rung.NONE, class_digest)
     said = msgspec.msgpack.decode(description, type=NodeDescription)
-    return Offer(
-        number, owner, name, state, bool(anchor), said.slots, said.memory_bytes, said.python, said.rung, class_digest
-    )
+    return Offer(number, owner, name, state, bool(anchor), said.slots, said.memory_bytes, said.python, said.rung, class_digest)
 
 
 def need_of(manifest: Manifest, submitter: int) -> Need:

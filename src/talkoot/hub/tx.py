@@ -70,9 +70,7 @@ class Memory:
     def forget_returns(self, now: float) -> None:
         """Drop those whose pause was over long ago."""
         self.returned = {
-            key: (times, until)
-            for key, (times, until) in self.returned.items()
-            if now - until < limits.MAX_PAUSE_AFTER_RETURN_S
+            key: (times, until) for key, (times, until) in self.returned.items() if now - until < limits.MAX_PAUSE_AFTER_RETURN_S
         }
 
     def forget_settled(self, attempts: set[int], leases: set[int], jobs: set[int], disputed: set[tuple[int, int]]) -> None:

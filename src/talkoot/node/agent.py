@@ -143,9 +143,7 @@ class Agent:
         clerk = Clerk(self._known.key, class_digest(numeric))
         heads = Heads(self._folder, self._known.key)
         desk = Desk(State(self._caps.cpus), clerk)
-        shop = Workshop(
-            sandbox, jobs, clerk, desk.tell, self._caps.memory_for(1), self._tamper, self._send_away, self._on_task
-        )
+        shop = Workshop(sandbox, jobs, clerk, desk.tell, self._caps.memory_for(1), self._tamper, self._send_away, self._on_task)
         slots = [Slot(number, shop) for number in range(self._caps.cpus)]
         desk.staff(slots)
         channels = Channels(

@@ -217,9 +217,7 @@ def _make_traversable(folder: Path) -> None:
     """Let every user of the device enter and read, and nobody but its owner write: sandboxes run as others."""
     status = os.stat(folder)
     if status.st_uid != os.geteuid():
-        raise Unavailable(
-            f"the environment store {folder} belongs to another user", hint="Give this node a folder of its own."
-        )
+        raise Unavailable(f"the environment store {folder} belongs to another user", hint="Give this node a folder of its own.")
     if stat.S_IMODE(status.st_mode) != FOLDER_MODE:
         os.chmod(folder, FOLDER_MODE)
 

@@ -59,9 +59,7 @@ class Channels:
         self._answers: bool | None = None
         self._most_receipts = limits.MAX_RECEIPTS_PER_EXCHANGE
         self._closed = threading.Event()
-        self._threads = [
-            threading.Thread(target=self._poll, args=(name,), name=f"talkoot-{name}", daemon=True) for name in POLLS
-        ]
+        self._threads = [threading.Thread(target=self._poll, args=(name,), name=f"talkoot-{name}", daemon=True) for name in POLLS]
         self._threads.append(threading.Thread(target=self._report, name="talkoot-report", daemon=True))
 
     def start(self) -> None:
@@ -153,9 +151,7 @@ class Channels:
 
     def _failed(self, error: TalkootError, outgoing: Outgoing, backoff: Backoff) -> float:
         """What a failed exchange means; gives the seconds to wait before the next."""
-        refused = isinstance(error, (Refused, BadInput, Conflict)) and not isinstance(
-            error, (Replayed, StaleEpoch, CodecError)
-        )
+        refused = isinstance(error, (Refused, BadInput, Conflict)) and not isinstance(error, (Replayed, StaleEpoch, CodecError))
         if refused and outgoing.draft.reports and error.code != "not_allowed":
             self._narrow_down(outgoing, error)
             return 0.0

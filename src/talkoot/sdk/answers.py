@@ -43,6 +43,9 @@ class Answer(Generic[T]):
                 self.error = failed(raw, self.task)
         except CodecError as error:
             self.error = CodecError(f"the answer of {self.task} cannot be read: {error.message}", hint=error.hint)
+        except Exception as error:  # noqa: BLE001 - hashes, setters and flags of the program's own classes run here
+            self.error = CodecError(f"the answer of {self.task} cannot be read: {type(error).__name__}: {error}")
+            self.error.__cause__ = error
 
     @property
     def value(self) -> T:

@@ -229,14 +229,12 @@ class LiveJob:
     def _read(self) -> None:
         while self._something_owed():
             try:
-                reply = self._ask()
+                self._take(self._ask())
             except TalkootError as error:
                 self.stop(error)
             except Exception as error:  # a fault of ours must end the wait, not the thread alone
                 self.stop(TalkootError(f"reading the answers of {ids.job_text(self.id)} failed: {error!r}"))
                 raise
-            else:
-                self._take(reply)
 
     def _something_owed(self) -> bool:
         """Wait a while for something to read; False when this thread is to end."""

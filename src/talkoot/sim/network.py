@@ -153,9 +153,7 @@ class Network:
         count = self.random.randrange(1, 30)
         job = self.hub.random.randbytes(16)
         offset = self.random.randrange(3)  # now and then the same actions as another job's
-        self._guarded(
-            lambda: self.hub.operator.submit(range(offset, offset + count), verifier=verifier, job=job, seed=count % 2)
-        )
+        self._guarded(lambda: self.hub.operator.submit(range(offset, offset + count), verifier=verifier, job=job, seed=count % 2))
         if self.hub.rows("SELECT 1 FROM jobs WHERE id = ?", job):
             self.jobs.append((job, not isinstance(verifier, Trust)))
 

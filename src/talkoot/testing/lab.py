@@ -154,9 +154,7 @@ class Lab:
             )
         )
         signed = (key or self.operator).sign(Kind.MANIFEST, msgspec.msgpack.encode(manifest))
-        items = tuple(
-            m.Item(i, codec.encode(((value,), {})), i, inputs[i] if inputs else ()) for i, value in enumerate(values)
-        )
+        items = tuple(m.Item(i, codec.encode(((value,), {})), i, inputs[i] if inputs else ()) for i, value in enumerate(values))
         self.client.call("/v1/jobs/submit", m.Submit(signed, items, True), m.Submitted)
         return manifest.job
 

@@ -11,8 +11,7 @@ from typing import Final
 from talkoot.core.errors import BadInput
 
 _REASON: Final = (
-    "Talkoot listens on loopback only as long as it has no TLS: requests are signed, "
-    "but whoever is in between could read them."
+    "Talkoot listens on loopback only as long as it has no TLS: requests are signed, but whoever is in between could read them."
 )
 _HINT: Final = "Use 127.0.0.1, and reach a hub on another machine through a tunnel (ssh -L)."
 _URL: Final = re.compile(r"http://(?:\[([0-9a-f:.]+)\]|([a-z0-9.-]+)):([0-9]{1,5})/?", re.ASCII | re.IGNORECASE)
@@ -57,9 +56,7 @@ def parse_address(text: str) -> tuple[str, int]:
         raise BadInput(f"{shown!r} asks for TLS, which Talkoot does not have yet.", hint=_example())
     match = _URL.fullmatch(text) if len(text) <= _MAX_ADDRESS_CHARS else None
     if match is None:
-        raise BadInput(
-            f"{shown!r} is not the address of a hub: scheme, host and port, and nothing after them.", hint=_example()
-        )
+        raise BadInput(f"{shown!r} is not the address of a hub: scheme, host and port, and nothing after them.", hint=_example())
     host, port = (match[1] or match[2]).lower(), int(match[3])
     check_loopback(host)
     _check_port(port)

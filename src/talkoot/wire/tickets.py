@@ -76,9 +76,7 @@ def read_ticket(text: str, *, now_ms: int) -> Ticket:
     _check(ticket)
     if now_ms >= ticket.expires_ms:
         expired = datetime.fromtimestamp(ticket.expires_ms / 1000, UTC)
-        raise TicketError(
-            f"The ticket expired on {expired:%Y-%m-%d at %H:%M:%S} UTC.", hint="Ask who invited you for a new one."
-        )
+        raise TicketError(f"The ticket expired on {expired:%Y-%m-%d at %H:%M:%S} UTC.", hint="Ask who invited you for a new one.")
     return ticket
 
 

@@ -51,9 +51,7 @@ def decode(
     return _decode(data, _DECODERS[arrays] if classes is None else _Reader(classes, arrays).decoder, check=check)
 
 
-def _fill(
-    data: bytes | memoryview, classes: Mapping[str, type], arrays: Arrays, holes: Sequence[object], *, check: bool
-) -> Any:
+def _fill(data: bytes | memoryview, classes: Mapping[str, type], arrays: Arrays, holes: Sequence[object], *, check: bool) -> Any:
     """Decode arguments. What is canonical is the encoding with its holes, so it is checked before they are filled."""
     if check:
         _decode(data, _Reader(classes, arrays, [Hole(n) for n in range(len(holes))]).decoder, check=True)

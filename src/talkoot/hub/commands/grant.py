@@ -58,9 +58,7 @@ def again(tx: Tx, node: int, channel: int, known: frozenset[int], held_manifests
     return tuple(leases)
 
 
-def _lease(
-    tx: Tx, lease: int, job: int, job_id: bytes, items: Sequence[tuple[int, int, str]], held: frozenset[bytes]
-) -> Lease:
+def _lease(tx: Tx, lease: int, job: int, job_id: bytes, items: Sequence[tuple[int, int, str]], held: frozenset[bytes]) -> Lease:
     manifest = None if job_id in held else _signed_manifest(tx, job)
     return Lease(lease, job_id, manifest, tuple(_item(tx, job, a, i, Purpose(p)) for a, i, p in items))
 

@@ -94,9 +94,7 @@ def same_answer(tx: Tx, manifest: Manifest, a: int, b: int) -> bool:
     """Whether the answers of two attempts are the same, by the job's verifier."""
     rows = {
         attempt: (value, answer, outcome)
-        for attempt, value, answer, outcome in tx.all(
-            "SELECT id, value, answer, outcome FROM attempts WHERE id IN (?, ?)", a, b
-        )
+        for attempt, value, answer, outcome in tx.all("SELECT id, value, answer, outcome FROM attempts WHERE id IN (?, ?)", a, b)
     }
     (value_a, answer_a, outcome_a), (value_b, answer_b, outcome_b) = rows[a], rows[b]
     if value_a == value_b:
@@ -268,9 +266,7 @@ def pay(tx: Tx, job: int, index: int, attempts: list[int]) -> None:
 def _free(tx: Tx, job: int) -> int:
     """What of the escrow is not set aside. A lost attempt's late answer is paid from it, for its reserve is gone."""
     tx.flush()
-    balance, reserved = tx.one(
-        "SELECT balance, reserved FROM accounts JOIN jobs ON jobs.account = accounts.id WHERE no = ?", job
-    )
+    balance, reserved = tx.one("SELECT balance, reserved FROM accounts JOIN jobs ON jobs.account = accounts.id WHERE no = ?", job)
     return max(0, int(balance) - int(reserved))
 
 

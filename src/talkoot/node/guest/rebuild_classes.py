@@ -42,9 +42,7 @@ def named_tuple(builder: "Builder", record: carrier.NamedTupleClass) -> type:
     return cls
 
 
-def fill(
-    builder: "Builder", cls: Any, record: carrier.Class | carrier.EnumClass | carrier.NamedTupleClass, part: int
-) -> None:
+def fill(builder: "Builder", cls: Any, record: carrier.Class | carrier.EnumClass | carrier.NamedTupleClass, part: int) -> None:
     """Put one attribute into a class; the part behind the last attribute is what its kind has beside them."""
     if part < len(record.attributes):
         name, form = record.attributes[part]

@@ -67,9 +67,7 @@ class Capture:
 class Channel:
     """Uses the descriptors of one worker, and closes none. Used by one thread at a time."""
 
-    def __init__(
-        self, *, request_fd: int, answer_fd: int, stdout_fd: int, stderr_fd: int, pidfd: int, most_output: int
-    ) -> None:
+    def __init__(self, *, request_fd: int, answer_fd: int, stdout_fd: int, stderr_fd: int, pidfd: int, most_output: int) -> None:
         self._request_fd = request_fd
         self._answer_fd = answer_fd
         self._pidfd = pidfd

@@ -18,9 +18,7 @@ from talkoot.node.sandbox.cell import Cell
 from talkoot.node.sandbox.model import CellSpec, RungReport
 
 RUNGS: Final = (Rung.BWRAP, Rung.NAMESPACES, Rung.LANDLOCK)
-_TRIAL: Final = CellSpec(
-    TaskLimits(memory_bytes=256 * MIB, time_s=10, scratch_bytes=256 * KIB, scratch_files=16, processes=8)
-)
+_TRIAL: Final = CellSpec(TaskLimits(memory_bytes=256 * MIB, time_s=10, scratch_bytes=256 * KIB, scratch_files=16, processes=8))
 _OWN_PROCESS_VIEW: Final = frozenset({Rung.BWRAP, Rung.NAMESPACES})
 
 

@@ -172,9 +172,7 @@ def _closure(walker: "Walker", function: FunctionType) -> list[int]:
 def _single_dispatch(walker: "Walker", function: FunctionType) -> carrier.Instance:
     """A generic function: its registry, not the weak dictionary in which it remembers what it dispatched to."""
     registry: dict[type, Any] = function.registry  # type: ignore[attr-defined]
-    entries = [
-        (walker.value(cls, "registry"), walker.value(f, f"registry[{cls.__qualname__}]")) for cls, f in registry.items()
-    ]
+    entries = [(walker.value(cls, "registry"), walker.value(f, f"registry[{cls.__qualname__}]")) for cls, f in registry.items()]
     extra = {n: v for n, v in function.__dict__.items() if n not in _SINGLE_DISPATCH_OWN}
     names = [function.__name__, function.__qualname__, function.__doc__]
     return carrier.Instance(

@@ -35,9 +35,7 @@ def walk(function: Callable[..., Any]) -> Program:
     Raises ProgramError with the path to what cannot be sent, and TooLarge with the name of what is largest.
     """
     if not callable(function):
-        raise ProgramError(
-            f"a {type(function).__qualname__} is not callable", hint="Pass the function itself, not its result."
-        )
+        raise ProgramError(f"a {type(function).__qualname__} is not callable", hint="Pass the function itself, not its result.")
     name = _name(function)
     walker = Walker(name)
     data = walker.run(function)
