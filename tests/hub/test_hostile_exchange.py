@@ -7,7 +7,7 @@ import pytest
 
 from talkoot.core import codec, ids, limits
 from talkoot.core.errors import BadInput, BadSignature, TalkootError
-from talkoot.core.types import Close, NumericClass, Quorum, Receipt, TaskLimits, Trust
+from talkoot.core.types import Close, NumericClass, Quorum, Receipt, Rung, TaskLimits, Trust
 from talkoot.testing import InProcessHub, ScriptedNode
 from talkoot.testing.checks import assert_laws
 from talkoot.testing.nodes import Killed
@@ -516,3 +516,30 @@ def test_a_reason_that_would_play_with_a_terminal_is_refused(hub):
     node.do_all()
     with pytest.raises(BadInput, match="control characters"):
         node.talk()
+
+
+def test_an_honest_node_on_another_rung_of_the_sandbox_is_not_convicted_for_what_its_sandbox_refuses(hub):
+    """Found by a stranger: whether a lock can be made depends on the rung, and the honest answer cost a conviction."""
+
+    def refused_here(value, item):
+        return "no lock to be had"
+
+    odd = ScriptedNode(hub, "odd", behaviour=refused_here, rung=Rung.LANDLOCK)
+    others = [ScriptedNode(hub, name, anchor=name == "anchor") for name in ("a", "b", "anchor")]
+    job = hub.operator.submit([3])
+    odd.work()
+    for _ in range(12):
+        for node in (*others, odd):
+            node.work()
+    assert hub.operator.answers(job)[0] == ("final", 9)
+    assert hub.rows("SELECT count(*) FROM convictions") == [(0,)]
+
+
+def test_a_task_that_gives_back_its_lease_a_few_times_is_not_kept_waiting(hub):
+    node = ScriptedNode(hub, "a")
+    hub.operator.submit([1], verifier=Trust())
+    for _ in range(3):
+        (lease,) = node.talk(1).leases
+        node.held.clear()
+        node.talk(handed_back=(lease.items[0].attempt,))
+    assert node.work() == 1

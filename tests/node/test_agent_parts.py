@@ -7,6 +7,7 @@ import msgspec
 import pytest
 
 from talkoot.core import codec, ids
+from talkoot.core.action import action_of
 from talkoot.core.errors import BadInput, Conflict, NotAllowed
 from talkoot.core.lock import empty_lock, encode_lock
 from talkoot.core.types import Manifest, NumericClass, Rung, TaskLimits, Trust
@@ -221,8 +222,8 @@ def test_a_manifest_that_the_hub_changed_is_refused(world):
         ({"kind": Kind.LENDING}, "signature: A statement of kind 'lending'"),
         ({"python": "3.7"}, "environment: the job is for Python 3.7"),
         ({"task_limits": TaskLimits(cpus=3)}, "sandbox: a task asks for 3 CPUs, and 2 are lent"),
-        ({"task_limits": TaskLimits(memory_bytes=2**31)}, "sandbox: a task asks for 2,048 MiB of memory"),
-        ({"task_limits": TaskLimits(scratch_bytes=2**31)}, "sandbox: a task asks for 2,048 MiB of scratch"),
+        ({"task_limits": TaskLimits(memory_bytes=2**31)}, "sandbox: a task takes 2,304 MiB of memory (scratch included)"),
+        ({"task_limits": TaskLimits(scratch_bytes=2**31)}, "sandbox: a task takes 3,072 MiB of memory (scratch included)"),
         ({"task_limits": TaskLimits(processes=0)}, "sandbox: the limits of the job are not all above zero"),
         ({"task_limits": TaskLimits(time_s=float("nan"))}, "sandbox: a task asks for nan s"),
     ],
@@ -268,8 +269,7 @@ def test_what_the_hub_does_not_give_now_is_tried_later(world):
 
 
 def item(manifest, *, arguments=b"", position: int | None = 0, inputs=(), claimed=None) -> LeaseItem:
-    cids = [b"\x01\x55\x12\x20" + codec.digest(data) for data in inputs]
-    action = ids.action_id(manifest.program, claimed or arguments, cids, manifest.environment, manifest.seed, position)
+    action = action_of(manifest, claimed or arguments, [codec.digest(data) for data in inputs], position)
     return LeaseItem(1, 0, action, arguments, position, tuple(inputs), False)
 
 

@@ -7,6 +7,7 @@ import msgspec
 import pytest
 
 from talkoot.core import codec, ids, limits
+from talkoot.core.action import action_of
 from talkoot.core.lock import empty_lock, encode_lock
 from talkoot.core.types import Manifest, TaskLimits, Trust
 from talkoot.crypto.keys import SigningKey
@@ -96,7 +97,7 @@ class Device:
 
     def run(self, manifest, attempt, value):
         arguments = codec.encode(((value,), {}))
-        action = ids.action_id(manifest.program, arguments, [], manifest.environment, manifest.seed, 0)
+        action = action_of(manifest, arguments, (), 0)
         self.slot.give(Work(manifest.job, LeaseItem(attempt, 0, action, arguments, 0, (), False), 1, attempt))
         deadline = time.monotonic() + 20
         while not any(isinstance(e, Ended) and e.attempt == attempt for e in self.ended):

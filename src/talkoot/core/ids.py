@@ -58,14 +58,25 @@ def action_id(
     environment: EnvironmentId,
     seed: int,
     position: int | None,
+    cpus: int,
 ) -> ActionId:
     """The id of a pure computation: anything that can change the answer changes it, and nothing else.
 
-    `arguments` is the canonical encoding of (args, kwargs); `inputs` are CIDs; `position` is None for `pure=True`.
+    `arguments` is the canonical encoding of (args, kwargs); `inputs` are CIDs; `position` is None for `pure=True`;
+    `cpus` is how many threads linear algebra may use, which shows in the last bits.
     """
     place = b"pure" if position is None else _int(position)
     return ActionId(
-        derive("action/1", program, arguments, b"".join(derive("cid/1", c) for c in inputs), environment, _int(seed), place)
+        derive(
+            "action/1",
+            program,
+            arguments,
+            b"".join(derive("cid/1", c) for c in inputs),
+            environment,
+            _int(seed),
+            place,
+            _int(cpus),
+        )
     )
 
 

@@ -127,8 +127,9 @@ LEASE_GRACE_S: Final = 900.0
 environment, and for what waits before it on the node) is lost, however often its node polls."""
 OVERDUE_CHECK_S: Final = 10.0
 """How often the hub looks for such attempts."""
+FREE_RETURNS: Final = 4
 MAX_PAUSE_AFTER_RETURN_S: Final = 300.0
-"""Who takes a task and lets it go again gets it at once after the first time, and then after 1, 2, 4, ... seconds."""
+"""Who takes a task and lets it go again gets it at once so many times, and then after 1, 2, 4, ... seconds."""
 DISPUTE_PATIENCE_S: Final = 300.0
 """How long the hub waits for somebody who is there to take what a disputed task needs, before it goes on without."""
 DEFAULT_TICKET_LIFETIME_S: Final = 24 * 3600

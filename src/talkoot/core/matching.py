@@ -72,9 +72,15 @@ def job_obstacle(offer: Offer, need: Need) -> str:
     if offer.slots < need.limits.cpus:
         return f"it lends {offer.slots} CPU, and a task asks for {need.limits.cpus}"
     share = offer.memory_bytes * need.limits.cpus // max(1, offer.slots)
-    if share < need.limits.memory_bytes:
-        return f"it lends {_mib(share)} of memory a task, and a task asks for {_mib(need.limits.memory_bytes)}"
+    wanted = memory_taken(need.limits, offer.rung)
+    if share < wanted:
+        return f"it lends {_mib(share)} of memory a task, and a task takes {_mib(wanted)} (scratch included)"
     return ""
+
+
+def memory_taken(limits: TaskLimits, rung: Rung) -> int:
+    """What a task may take of a device's memory: where the sandbox mounts its scratch, scratch is memory too."""
+    return limits.memory_bytes + (limits.scratch_bytes if rung in (Rung.BWRAP, Rung.NAMESPACES) else 0)
 
 
 def place_obstacle(offer: Offer, need: Need, place: Place) -> str:

@@ -64,7 +64,8 @@ class Memory:
     def note_return(self, job: int, index: int, owner: int, now: float) -> None:
         """An attempt ended without an answer. Who does that again and again would keep the task from everybody else."""
         times, _ = self.returned.get((job, index, owner), (0, now))
-        pause_s = min(2.0 ** min(times - 1, 20), limits.MAX_PAUSE_AFTER_RETURN_S) if times else 0.0
+        repeated = times - limits.FREE_RETURNS
+        pause_s = min(2.0 ** min(repeated, 20), limits.MAX_PAUSE_AFTER_RETURN_S) if repeated >= 0 else 0.0
         self.returned[job, index, owner] = (times + 1, now + pause_s)
 
     def forget_returns(self, now: float) -> None:

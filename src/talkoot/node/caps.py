@@ -5,7 +5,8 @@ from typing import Final, NamedTuple, Self
 
 from talkoot.core.errors import BadInput
 from talkoot.core.limits import GIB, MIB
-from talkoot.core.types import TaskLimits
+from talkoot.core.matching import memory_taken
+from talkoot.core.types import Rung, TaskLimits
 
 LEAST_MEMORY_BYTES: Final = 64 * MIB
 """For each CPU lent; below it no interpreter starts."""
@@ -63,12 +64,13 @@ class Caps(NamedTuple):
         """What a task of so many CPUs may use."""
         return self.memory_bytes * cpus // self.cpus
 
-    def obstacle(self, asked: TaskLimits) -> str:
-        """Why a task that asks for so much is not run here; empty when it is."""
+    def obstacle(self, asked: TaskLimits, rung: Rung) -> str:
+        """Why a task that asks for so much is not run here, on this rung; empty when it is."""
         if asked.cpus > self.cpus:
             return f"a task asks for {asked.cpus} CPUs, and {self.cpus} are lent"
-        if asked.memory_bytes > self.memory_for(asked.cpus):
-            return f"a task asks for {_mib(asked.memory_bytes)} of memory, and {_mib(self.memory_for(asked.cpus))} are lent"
+        taken, lent = memory_taken(asked, rung), self.memory_for(asked.cpus)
+        if taken > lent:
+            return f"a task takes {_mib(taken)} of memory (scratch included), and {_mib(lent)} are lent"
         if asked.scratch_bytes > self.disk_bytes * asked.cpus // self.cpus:
             return f"a task asks for {_mib(asked.scratch_bytes)} of scratch, and {_mib(self.disk_bytes)} are lent in all"
         return ""

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from talkoot.core import ids, limits
+from talkoot.core.action import action_of
 from talkoot.core.errors import BadInput, NotAllowed, NotFound, TalkootError, Unavailable
 from talkoot.core.types import Isolation, KillReason, Manifest, Rung
 from talkoot.crypto.signed import Kind, Signed, verify
@@ -169,7 +170,7 @@ class Jobs:
                 f"a task asks for {asked.processes} processes or {asked.scratch_files} files; at most"
                 f" {limits.MAX_PROCESSES} and {limits.MAX_SCRATCH_FILES} are given",
             )
-        if obstacle := terms.caps.obstacle(asked):
+        if obstacle := terms.caps.obstacle(asked, terms.rung):
             raise Refusal(KillReason.SANDBOX, obstacle)
         if terms.rung is Rung.NONE and submitter != terms.owner:
             raise Refusal(KillReason.SANDBOX, "no sandbox works on this device, so it takes only its owner's own jobs")
@@ -182,6 +183,8 @@ class Jobs:
         carrier, lock = self._contents(manifest)
         try:
             environment = self._environments.get(lock)
+        except Unavailable as error:  # a full disk, an index out of reach: it may be well again later
+            raise Later(error.message) from error
         except TalkootError as error:
             raise Refusal(KillReason.ENVIRONMENT, error.message) from error
         spec = CellSpec(
@@ -228,13 +231,7 @@ def check_action(manifest: Manifest, item: LeaseItem) -> None:
     """See that the task is what its action says. Raises Refusal."""
     if (item.position is None) != manifest.pure:
         raise Refusal(KillReason.SIGNATURE, "the task has a position, or none, against its manifest", of_one_task=True)
-    action = ids.action_id(
-        ids.ProgramId(manifest.program),
-        item.arguments,
-        [ids.raw_cid(hashlib.sha256(data).digest()) for data in item.inputs],
-        ids.EnvironmentId(manifest.environment),
-        manifest.seed,
-        item.position,
-    )
+    inputs = [hashlib.sha256(data).digest() for data in item.inputs]
+    action = action_of(manifest, item.arguments, inputs, item.position)
     if action != item.action:
         raise Refusal(KillReason.SIGNATURE, "the arguments of the task are not those that its action names", of_one_task=True)

@@ -8,7 +8,7 @@ import msgspec
 from talkoot.core import events as ev
 from talkoot.core import pricing
 from talkoot.core.lifecycle import AttemptEvent, LeaseEvent, TaskEvent, TaskState
-from talkoot.core.types import Receipt
+from talkoot.core.types import Receipt, Rung
 from talkoot.hub.commands import presence, settle
 from talkoot.hub.tx import TREASURY, Tx
 
@@ -29,7 +29,8 @@ def convict(tx: Tx, job: int, index: int, attempt: int, referee: int) -> None:
         "SELECT attempts.node, value, receipt, nodes.name, anchor FROM attempts JOIN nodes ON nodes.no = node WHERE id = ?",
         referee,
     )
-    class_wrong, class_right = _class_of(receipt), _class_of(receipt_right)  # as they were then, not as they are now
+    # As they were then, not as they are now. The rung counts: a task may see that a sandbox gives or refuses something.
+    class_wrong, class_right = _surroundings(receipt), _surroundings(receipt_right)
     (state,) = tx.one("SELECT state FROM nodes WHERE no = ?", node)
     if not anchor or class_wrong != class_right or node == judge_node or state == "convicted":
         return
@@ -38,7 +39,7 @@ def convict(tx: Tx, job: int, index: int, attempt: int, referee: int) -> None:
     agree = tx.one("SELECT count(DISTINCT owner) FROM attempts WHERE job = ? AND idx = ? AND value = ?", job, index, right)
     words = (
         f"task {index} of {tx.job_text(job)}: it answered {value.hex()[:12]}, and anchor {name}, run afresh in the same"
-        f" numeric class, {right.hex()[:12]}, as did {agree[0]} owner{'s' if agree[0] != 1 else ''} in all"
+        f" numeric class and sandbox, {right.hex()[:12]}, as did {agree[0]} owner{'s' if agree[0] != 1 else ''} in all"
     )
     tx.emit(ev.Convicted(node, job, index, attempt, referee, words))
     provisional = tx.all("SELECT id, job, idx FROM attempts WHERE node = ? AND state = 'answered'", node)
@@ -50,8 +51,9 @@ def convict(tx: Tx, job: int, index: int, attempt: int, referee: int) -> None:
         _reopen(tx, its_job, its_index, f"its contributor was convicted in task {index}")
 
 
-def _class_of(receipt: bytes) -> bytes:
-    return msgspec.msgpack.decode(receipt, type=Receipt).numeric_class
+def _surroundings(receipt: bytes) -> tuple[bytes, Rung]:
+    stated = msgspec.msgpack.decode(receipt, type=Receipt)
+    return stated.numeric_class, stated.rung
 
 
 def _is_steady(tx: Tx, job: int, accused: int) -> bool:

@@ -5,14 +5,11 @@ under way elsewhere waits for that answer; if none comes, the first of those who
 """
 
 from talkoot.core import events as ev
-from talkoot.core import ids
+from talkoot.core.action import action_of
 from talkoot.core.lifecycle import TaskEvent, TaskState
 from talkoot.core.limits import MAX_INPUT_BYTES_PER_TASK
 from talkoot.core.types import Purpose
 from talkoot.hub.tx import Tx
-
-RAW_CID_PREFIX = b"\x01\x55\x12\x20"
-"""CIDv1, raw, sha2-256: inputs are named so in action ids."""
 
 
 def pass_on(tx: Tx, job: int, index: int) -> None:
@@ -138,14 +135,7 @@ def bind_if_ready(tx: Tx, job: int, index: int) -> bool:
         _fail(tx, job, index, f"input_failed: {words}")
         return False
     manifest = tx.manifest(job)
-    action = ids.action_id(
-        ids.ProgramId(manifest.program),
-        arguments,
-        [RAW_CID_PREFIX + digest for digest in input_digests(tx, job, index)],
-        ids.EnvironmentId(manifest.environment),
-        manifest.seed,
-        position,
-    )
+    action = action_of(manifest, arguments, input_digests(tx, job, index), position)
     tx.emit(ev.TaskBound(job, index, action))
     return _enqueue_or_join(tx, job, index, action)
 

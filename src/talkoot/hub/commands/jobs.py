@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from talkoot.core import events as ev
 from talkoot.core import ids, limits, pricing
+from talkoot.core.action import action_of
 from talkoot.core.errors import BadInput, BadSignature, Conflict, InsufficientFunds, NotAllowed, NotFound, TooLarge
 from talkoot.core.lifecycle import LIVE_JOBS, JobEvent, JobState, TaskEvent
 from talkoot.core.types import Close, Manifest, Purpose, Quorum
@@ -79,6 +80,11 @@ def _check(tx: Tx, signer: bytes, manifest: Manifest) -> None:
     numbers = math.isfinite(asked.time_s) and min(positive) > 0 and asked.scratch_files >= 0
     if not numbers or asked.time_s > limits.MAX_TASK_TIME_S or asked.cpus > MAX_CPUS:
         raise BadInput(f"limits of a task must be positive, time_s at most {limits.MAX_TASK_TIME_S:g}: {asked}")
+    if asked.processes > limits.MAX_PROCESSES or asked.scratch_files > limits.MAX_SCRATCH_FILES:
+        raise TooLarge(
+            f"a task may have {limits.MAX_PROCESSES} processes and {limits.MAX_SCRATCH_FILES} files at most, and"
+            f" {asked.processes} and {asked.scratch_files} were asked for"
+        )
     if asked.answer_bytes > limits.MAX_ANSWER_BYTES:
         raise TooLarge(f"answers may have at most {limits.MAX_ANSWER_BYTES} bytes, and {asked.answer_bytes} were asked for")
     if isinstance(manifest.verifier, Quorum):
@@ -161,14 +167,7 @@ def _add_task(tx: Tx, job: int, manifest: Manifest, place: int, item: Item) -> b
     if inputs:
         tx.emit(ev.TaskAdded(job, item.index, place, b"", inputs, waits=True))
         return follow.bind_if_ready(tx, job, item.index)
-    action = ids.action_id(
-        ids.ProgramId(manifest.program),
-        item.arguments,
-        [],
-        ids.EnvironmentId(manifest.environment),
-        manifest.seed,
-        item.position,
-    )
+    action = action_of(manifest, item.arguments, (), item.position)
 
     def put(waits: bool) -> None:
         tx.emit(ev.TaskAdded(job, item.index, place, action, (), waits))
