@@ -32,6 +32,7 @@ def home(tmp_path, monkeypatch):
     """A home of nobody yet."""
     monkeypatch.setenv("TALKOOT_HOME", str(tmp_path / "home"))
     monkeypatch.setenv("TALKOOT_PROGRESS", "0")
+    monkeypatch.delenv("TALKOOT_HUB", raising=False)
     return Home(tmp_path / "home")
 
 

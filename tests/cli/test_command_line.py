@@ -77,6 +77,14 @@ def test_without_a_hub_it_says_how_to_get_one(home, talkoot):
     assert "talkoot join" in typed.json["error"]["hint"]
 
 
+def test_the_environment_chooses_the_hub_and_the_option_wins(hub, talkoot, monkeypatch):
+    monkeypatch.setenv("TALKOOT_HUB", "http://127.0.0.1:9")
+    assert talkoot("jobs").code == exits.NOT_FOUND
+    assert talkoot("jobs", "--hub", hub.address).code == exits.DONE
+    monkeypatch.setenv("TALKOOT_HUB", "test hub")
+    assert talkoot("jobs").code == exits.DONE
+
+
 def test_a_hub_that_does_not_answer_has_its_own_exit_code(hub, talkoot):
     hub.stop()
     typed = talkoot("jobs", "--json")

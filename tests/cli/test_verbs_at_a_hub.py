@@ -35,20 +35,25 @@ def test_an_invitation_is_a_ticket_for_one_role(hub, talkoot):
 
 
 def test_jobs_are_listed_shown_with_why_they_wait_and_cancelled(job, talkoot):
-    assert [row["job"] for row in talkoot("jobs", "--json").json] == [job]
-    assert job in talkoot("jobs").out
+    assert [row["id"] for row in talkoot("jobs", "--json").json] == [job]
+    assert [job, "double", "running", "0", "of", "2"] == talkoot("jobs").out.splitlines()[1].split()[:6]
+    assert [row["progress"]["state"] for row in talkoot("jobs", "--json").json] == ["sealed"]
 
     shown = talkoot("job", job, "--json").json
     assert shown["row"]["progress"]["total"] == 2
     assert [story["row"]["index"] for story in shown["stories"]] == [0, 1]
     assert shown["manifest"]["verifier"] == {"kind": "quorum", "copies": 2, "comparator": {"kind": "exact"}}
     told = talkoot("job", job).out
-    assert "double: sealed" in told
+    assert "double: running" in told
+    assert "2 distinct owners must give the same bits; one device of your own is enough alone" in told
+    assert shown["row"]["id"] == job
     assert "task 0: queued" in told
     assert "task 0" not in talkoot("job", job, "--task", "1").out.split("task 1: queued")[1]
 
-    assert talkoot("cancel", job, "--json").json["progress"]["state"] == "cancelled"
+    cancelled = talkoot("cancel", job, "--json").json
+    assert (cancelled["id"], cancelled["progress"]["state"]) == (job, "cancelled")
     assert talkoot("cancel", job).code == exits.DONE
+    assert "  0 of 2  2 cancelled  " in talkoot("jobs").out
 
 
 def test_there_are_no_jobs_at_first(hub, talkoot):
@@ -130,6 +135,35 @@ def test_more_than_the_device_has_cannot_be_lent(hub, store, talkoot, monkeypatc
 
 def test_who_lent_nothing_has_nothing_to_take_back(hub, talkoot):
     assert talkoot("leave").code == exits.NOT_FOUND
+
+
+def test_leave_takes_the_only_device_lent_from_here_and_asks_which_of_several(hub, home, talkoot):
+    from talkoot.node.lending import lend
+
+    def lent(name):
+        lend(home, home.find(), person="ada", name=name)
+
+    lent("eves-server")
+    assert "eves-server has left" in talkoot("leave").out
+    lent("bobs-laptop")
+    several = talkoot("leave")
+    assert several.code == exits.USAGE
+    assert "bobs-laptop, eves-server" in several.err
+    wrong = talkoot("leave", "--name", "bob")
+    assert wrong.code == exits.NOT_FOUND
+    assert "bobs-laptop" in wrong.err
+
+
+def test_what_a_lent_device_logs_below_errors_is_left_to_the_lines_for_people(capsys, monkeypatch):
+    from talkoot.node import logs
+
+    monkeypatch.setattr(logs, "_quiet", False)
+    logs.only_errors()
+    logs.log.info("told already")
+    logs.log.warning("told already")
+    logs.log.error("a fault")
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "a fault" in line
 
 
 def test_a_hub_comes_up_with_a_ticket_is_known_here_and_stops_at_ctrl_c(home, start, talkoot):

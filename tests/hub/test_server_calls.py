@@ -356,6 +356,24 @@ def test_why_nothing_runs_is_said_in_words(hub):
     assert [reason.node for reason in view.waiting] == ["old"]
 
 
+def test_nodes_with_the_same_reason_are_named_together_and_those_that_are_gone_only_in_full_view(hub):
+    job = hub.operator.submit([1])
+    devices = [hub.device(name) for name in ("a", "b", "gone")]
+    for device in devices:
+        device.exchange()
+    devices[2].client.call("/v1/leave", m.Leave(devices[2].key.public), m.Nothing)
+    words = "a, b (each): free to take the task when it next asks for work"
+    assert hub.operator.answers(job).progress.why_waiting == words
+    view = hub.operator.call("/v1/view/job", m.ViewJob(job), m.JobView)
+    assert [reason.node for reason in view.waiting] == ["a", "b", "gone"]
+
+
+def test_a_job_whose_actions_are_under_way_in_another_says_so(hub):
+    hub.operator.submit([1])
+    again = hub.operator.submit([1])
+    assert hub.operator.answers(again).progress.why_waiting == "the same actions are under way in another job"
+
+
 def test_answers_come_in_pages_within_the_limits(hub, monkeypatch):
     job = hub.operator.submit(range(7), verifier=__import__("talkoot.core.types", fromlist=["Trust"]).Trust())
     hub.device(slots=8).work(7)

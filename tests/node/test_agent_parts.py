@@ -223,7 +223,7 @@ def test_a_manifest_that_the_hub_changed_is_refused(world):
         ({"python": "3.7"}, "environment: the job is for Python 3.7"),
         ({"task_limits": TaskLimits(cpus=3)}, "sandbox: a task asks for 3 CPUs, and 2 are lent"),
         ({"task_limits": TaskLimits(memory_bytes=2**31)}, "sandbox: a task takes 2,304 MiB of memory (scratch included)"),
-        ({"task_limits": TaskLimits(scratch_bytes=2**31)}, "sandbox: a task takes 3,072 MiB of memory (scratch included)"),
+        ({"task_limits": TaskLimits(scratch_bytes=2**31)}, "sandbox: a task takes 2,816 MiB of memory (scratch included)"),
         ({"task_limits": TaskLimits(processes=0)}, "sandbox: the limits of the job are not all above zero"),
         ({"task_limits": TaskLimits(time_s=float("nan"))}, "sandbox: a task asks for nan s"),
     ],

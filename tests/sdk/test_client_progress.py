@@ -38,10 +38,11 @@ class Clock:
         return self.now
 
 
-def shown(*steps):
+def shown(*steps, known=0):
     clock, stream = Clock(), io.StringIO()
     display = Plain(stream, clock=clock)
     track = display.begin("simulate")
+    track.known = known
     for seconds, progress in steps:
         clock.now += seconds
         display.show(track, progress)
@@ -60,8 +61,27 @@ def test_a_line_every_five_seconds_and_one_at_the_end():
 
 def test_a_job_answered_from_memory_says_so():
     remembered = msgspec.structs.replace(HALF_WAY, total=48, final=48, remembered=48)
-    (line,) = shown((0.2, remembered))
+    (line,) = shown((0.2, remembered), known=48)
     assert "48 of 48 answers were known to the hub: the same action was answered before" in line
+
+
+def test_what_an_earlier_job_is_still_doing_is_waited_for_and_told_apart_from_what_was_known():
+    nothing = msgspec.structs.replace(HALF_WAY, queued=0, running=0, disputed=0, reruns=0, total=40)
+    meanwhile = msgspec.structs.replace(nothing, waiting=9, final=31, remembered=31, why_waiting="elsewhere")
+    at_last = msgspec.structs.replace(nothing, final=40, remembered=40)
+    line, end = shown((6, meanwhile), (4, at_last), known=31)
+    assert "31 of 40 answers were known to the hub, 9 are under way in an earlier job of yours and are waited for" in line
+    assert "nothing runs" not in line
+    assert "40 of 40 tasks answered in 10 s, 31 of them known to the hub before, 9 taken over from the same action" in end
+
+
+def test_twins_within_a_job_and_tasks_with_inputs_are_not_said_to_be_in_an_earlier_job():
+    track = Silent().begin("simulate")
+    some = msgspec.structs.replace(HALF_WAY, waiting=9, running=0, why_waiting="no device is here")
+    assert "9 wait for the same action in another task" in details(track, some, 3.0)
+    assert "no device is here" in details(track, some, 3.0)
+    track.has_inputs = True
+    assert "same action" not in details(track, some, 3.0)
 
 
 def test_why_nothing_runs_is_said():
@@ -76,6 +96,7 @@ def test_a_single_quick_call_is_not_worth_a_line():
 
 def test_failures_are_counted_in_the_summary():
     track = Silent().begin("simulate")
+    track.known = 5
     text = summary(track, msgspec.structs.replace(HALF_WAY, failed=3, cancelled=1, remembered=5), 2.0)
     assert ", 5 of them known to the hub before, 3 failed, 1 cancelled, " in text
 

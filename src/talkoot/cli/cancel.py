@@ -6,7 +6,7 @@ from cyclopts import Parameter
 
 from talkoot.cli import words
 from talkoot.cli.options import Json, WhichHub
-from talkoot.cli.output import show
+from talkoot.cli.output import job_row, show
 from talkoot.cli.reach import reach, read_job
 from talkoot.core.ids import job_text
 from talkoot.wire.messages import Cancel, JobView, Nothing, ViewJob
@@ -31,4 +31,4 @@ def cancel(
         row = hub_here.client.call("/v1/view/job", ViewJob(wanted, 0), JobView).row
     progress = row.progress
     told = f"{job_text(row.job)} is {progress.state}: {progress.cancelled:,} of {words.count(progress.total, 'task')} cancelled"
-    show(row, f"{told}, {progress.final:,} answered, {words.money(progress.spent_microcredits)} spent", as_json=json)
+    show(job_row(row), f"{told}, {progress.final:,} answered, {words.money(progress.spent_microcredits)} spent", as_json=json)

@@ -9,7 +9,7 @@ from cyclopts import Parameter
 
 from talkoot.cli import words
 from talkoot.cli.options import Json, WhichHub
-from talkoot.cli.output import columns, jsonable, show
+from talkoot.cli.output import columns, job_row, jsonable, show
 from talkoot.cli.reach import reach, read_job
 from talkoot.core import confidence
 from talkoot.core.ids import JobId, job_text
@@ -54,7 +54,7 @@ class Seen:
     def plain(self) -> dict[str, object]:
         """For JSON."""
         value: dict[str, object] = jsonable(self.view)
-        return value | {"stories": jsonable(self.stories)}
+        return value | {"row": job_row(self.view.row), "stories": jsonable(self.stories)}
 
 
 def _look(client: Client, job: JobId, task: int | None, *, everything: bool) -> Seen:
@@ -97,25 +97,29 @@ def _head(view: JobView) -> Iterator[str]:
         "waiting": progress.waiting,
     }
     shown = ", ".join(f"{number:,} {state}" for state, number in counts.items() if number) or "none yet"
-    yield f"{job_text(row.job)}  {row.name}: {progress.state}"
+    yield f"{job_text(row.job)}  {row.name}: {words.state(progress)}"
     ended = f", ended {words.when(row.ended_ms)}" if row.ended_ms else ""
     yield f"  project {row.project}, submitted {words.when(row.submitted_ms)} by {row.submitter}{ended}"
     yield f"  {words.count(progress.total, 'task')}: {shown}"
     reruns = f"{words.count(progress.copies, 'copy')}, of them {words.count(progress.reruns, 're-run')}"
     yield f"  {words.count(progress.attempts, 'attempt')}, {reruns}, {progress.remembered:,} answered from memory"
-    yield f"  checked by {_verifier(view.manifest.verifier)}; confidence at least {words.sure(progress)}"
+    yield f"  verifier: {_verifier(view.manifest.verifier)}"
+    yield f"  confidence at least {words.sure(progress)}"
     budget = f"{words.money(progress.spent_microcredits)} of {words.money(view.manifest.budget_microcredits)}"
     yield f"  cost {budget}; {words.money(view.price_microcredits)} a core-second"
 
 
 def _verifier(verifier: Verifier) -> str:
     if isinstance(verifier, Trust):
-        return "nobody: one answer is enough"
-    return f"{words.count(verifier.copies, 'owner')} who agree ({_comparator(verifier.comparator)}), or one device of your own"
+        return "one answer is enough, whoever gives it"
+    owners = words.count(verifier.copies, "distinct owner")
+    return f"{owners} must give {_comparator(verifier.comparator)}; one device of your own is enough alone"
 
 
 def _comparator(comparator: Comparator) -> str:
-    return "to the bit" if isinstance(comparator, Exact) else f"within rtol {comparator.rtol:g}, atol {comparator.atol:g}"
+    if isinstance(comparator, Exact):
+        return "the same bits"
+    return f"the same within rtol {comparator.rtol:g}, atol {comparator.atol:g}"
 
 
 def _tasks(view: JobView) -> Iterator[str]:

@@ -6,14 +6,14 @@ from cyclopts import Parameter
 
 from talkoot.cli import words
 from talkoot.cli.options import Json, WhichHub
-from talkoot.cli.output import columns, show
+from talkoot.cli.output import columns, job_row, show
 from talkoot.cli.reach import reach
 from talkoot.core.errors import BadInput
 from talkoot.core.ids import job_text
 from talkoot.core.limits import MAX_PAGE_ROWS
 from talkoot.wire.messages import JobRow, JobRows, ViewJobs
 
-_HEAD = ("job", "name", "state", "done", "of", "confidence", "credits", "submitted")
+_HEAD = ("job", "name", "state", "answers", "", "confidence", "credits", "submitted")
 
 
 def jobs(
@@ -31,11 +31,11 @@ def jobs(
     with reach(hub) as hub_here:
         rows = hub_here.client.call("/v1/view/jobs", ViewJobs(limit), JobRows).jobs
     told = columns([_HEAD, *map(_line, rows)]) if rows else "no jobs yet; `talkoot.connect().map(...)` makes one"
-    show(rows, told, as_json=json)
+    show([job_row(row) for row in rows], told, as_json=json)
 
 
 def _line(row: JobRow) -> tuple[str, ...]:
     progress = row.progress
-    counts = (f"{words.done(progress):,}", f"{progress.total:,}")
+    counts = (f"{progress.final:,} of {progress.total:,}", words.trouble(progress))
     cost = words.money(progress.spent_microcredits).removesuffix(" credits")
-    return (job_text(row.job), row.name, progress.state, *counts, words.sure(progress), cost, words.when(row.submitted_ms))
+    return (job_text(row.job), row.name, words.state(progress), *counts, words.sure(progress), cost, words.when(row.submitted_ms))

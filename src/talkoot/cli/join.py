@@ -23,9 +23,10 @@ from talkoot.node.caps import Caps
 from talkoot.node.device import look
 from talkoot.node.folder import open_store
 from talkoot.node.lending import Lent, invited_to, lend
-from talkoot.node.logs import only_warnings
+from talkoot.node.logs import only_errors
 from talkoot.node.sandbox import Run
 from talkoot.node.signals import Work
+from talkoot.sdk.connect import choose
 from talkoot.sdk.sizes import parse_size
 from talkoot.wire.home import Home
 from talkoot.wire.tickets import Ticket, read_ticket
@@ -57,12 +58,12 @@ def join(
 
     Example: talkoot join TICKET --cpus 2 --memory 4GiB
     """
-    only_warnings()
+    only_errors()
     home = Home()
     read = _ticket(ticket)
     if read is not None and hub is not None:
         raise BadInput("a ticket names its hub; --hub is for joining without one", hint="Give one of the two.")
-    known = invited_to(read) if read else home.find(hub)
+    known = invited_to(read) if read else choose(home, hub)
     folder = open_store(store)
     caps = _caps(folder, cpus, memory, disk)
     with seat.take(home, home.node(known.key, name).public):

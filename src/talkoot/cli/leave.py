@@ -1,5 +1,6 @@
 """`talkoot leave`."""
 
+from collections.abc import Sequence
 from typing import Annotated, Final
 
 from cyclopts import Parameter
@@ -7,11 +8,10 @@ from cyclopts import Parameter
 from talkoot.cli import seat
 from talkoot.cli.options import Json, WhichHub
 from talkoot.cli.output import show
-from talkoot.cli.reach import reach
-from talkoot.core.errors import NotFound
+from talkoot.cli.reach import Reached, reach
+from talkoot.core.errors import BadInput, NotFound
 from talkoot.core.ids import key_text
 from talkoot.crypto.keys import SigningKey
-from talkoot.wire.home import Home
 from talkoot.wire.messages import HubView, Leave, NodeRow, Nothing
 
 _PATIENCE_S: Final = 10.0
@@ -19,7 +19,9 @@ _PATIENCE_S: Final = 10.0
 
 def leave(
     *,
-    name: Annotated[str, Parameter(help="Which of several devices lent from here (`talkoot join --name`).")] = "",
+    name: Annotated[
+        str | None, Parameter(show_default=False, help="Which of several devices lent from here (`talkoot join --name`).")
+    ] = None,
     hub: WhichHub = None,
     json: Json = False,
 ) -> None:
@@ -31,7 +33,7 @@ def leave(
     Example: talkoot leave
     """
     with reach(hub) as hub_here:
-        key = _key(hub_here.home, hub_here.known.key, name)
+        key = _key(hub_here, name)
         stopped = seat.stop(hub_here.home, key.public, patience_s=_PATIENCE_S)
         hub_here.client.call("/v1/leave", Leave(key.public, forget=True), Nothing)
         view = hub_here.client.call("/v1/view/hub", Nothing(), HubView)
@@ -42,14 +44,27 @@ def leave(
     show({"left": True, "stopped": stopped, "key": key_text(key.public), "node": row}, told + _earned(row), as_json=json)
 
 
-def _key(home: Home, hub: bytes, name: str) -> SigningKey:
-    """The key of the device, which must be there: a new one would leave nothing."""
-    if not home.node_path(hub, name).exists():
+def _key(here: Reached, name: str | None) -> SigningKey:
+    """The key of the device, which must be there: a new one would leave nothing. Without a name: of the only one lent."""
+    home, hub = here.home, here.known.key
+    known = home.node_names(hub)
+    names = known if name is None else [name] if name in known else []
+    if not names:
         raise NotFound(
             "no device was lent to that hub from here" + (f" under the name {name!r}" if name else ""),
-            hint="`talkoot join` lends it; --name tells which, where several were lent.",
+            hint=f"There are: {_listed(known)}." if known else "`talkoot join` lends it.",
         )
-    return home.node(hub, name)
+    if len(names) > 1:
+        nodes = here.client.call("/v1/view/hub", Nothing(), HubView).nodes
+        lent = {node.key for node in nodes if node.state != "left"}
+        names = [each for each in names if home.node(hub, each).public in lent] or names
+    if len(names) > 1:
+        raise BadInput(f"several devices are lent to that hub from here: {_listed(names)}", hint="Say which with --name.")
+    return home.node(hub, names[0])
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(name or 'one without a name (--name "")' for name in names)
 
 
 def _earned(row: NodeRow | None) -> str:

@@ -51,7 +51,8 @@ def general_help() -> str:
     return (
         f"{SUMMARY}\n\nUsage: talkoot VERB ...\n\nVerbs (talkoot VERB --help says more):\n{verbs}\n\n"
         f"Every verb takes --json: one JSON value on stdout, and nothing else there.\n\nExit codes:\n{codes}\n\n"
-        "Your key and the hubs you know are kept in TALKOOT_HOME (default: ~/.local/share/talkoot)."
+        "Your key and the hubs you know are kept in TALKOOT_HOME (default: ~/.local/share/talkoot).\n"
+        "TALKOOT_HUB is the hub that is meant where --hub does not say it (default: the one used last)."
     )
 
 

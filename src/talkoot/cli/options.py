@@ -13,6 +13,6 @@ WhichHub = Annotated[
     Parameter(
         name="--hub",
         show_default=False,
-        help="A hub known here: its address, its name, or the first letters of its key. Otherwise the one used last.",
+        help="A hub known here: its address, its name, or the first letters of its key. Otherwise TALKOOT_HUB, or the last used.",
     ),
 ]

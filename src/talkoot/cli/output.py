@@ -7,11 +7,14 @@ import contextlib
 import json
 import sys
 from collections.abc import Iterator, Sequence
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
 from talkoot.core.ids import job_text, key_text
+
+if TYPE_CHECKING:
+    from talkoot.wire.messages import JobRow
 
 _INDENT: Final = 2
 
@@ -60,6 +63,12 @@ def _id_text(value: bytes, name: str) -> str:
     if name in ("hub", "key", "member", "submitter"):
         return key_text(value)
     return value.hex()
+
+
+def job_row(row: "JobRow") -> dict[str, Any]:
+    """A job as JSON has it, in every verb: its own id is `id`."""
+    value: dict[str, Any] = jsonable(row)
+    return {"id": value.pop("job"), **value}
 
 
 def columns(rows: Sequence[Sequence[str]], *, indent: int = 0) -> str:

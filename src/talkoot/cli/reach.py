@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from talkoot.core.errors import BadInput
 from talkoot.core.ids import JobId, parse_job
+from talkoot.sdk.connect import choose
 from talkoot.wire.client import Client
 from talkoot.wire.home import Home, KnownHub
 
@@ -21,9 +22,9 @@ class Reached:
 
 @contextlib.contextmanager
 def reach(which: str | None) -> Iterator[Reached]:
-    """The hub that is meant (otherwise the one used last). Raises NotFound when there is none."""
+    """The hub that is meant (otherwise that of TALKOOT_HUB, or the one used last). Raises NotFound when there is none."""
     home = Home()
-    known = home.find(which)
+    known = choose(home, which)
     with Client(known.address, known.key, home.person()) as client:
         yield Reached(home, known, client)
 

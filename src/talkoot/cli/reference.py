@@ -20,7 +20,9 @@ _INTRODUCTION: Final = """# The command line
   The codes are those of the API.
 - On a terminal, what takes long has a line that moves; elsewhere there are plain lines.
 - What you are is kept in `TALKOOT_HOME` (otherwise `~/.local/share/talkoot`): your key, the keys of your devices, the
-  hubs you know. What a device needs for its work is kept in `TALKOOT_STORE` (otherwise a folder of yours in `/var/tmp`).
+  hubs you know. `TALKOOT_HUB` (an address, a name or a ticket) is the hub that is meant where `--hub` does not say it; the
+  Python API obeys it too. What a device needs for its work is kept in `TALKOOT_STORE` (otherwise a folder of yours in
+  `/var/tmp`).
 """
 _DEMO: Final = """### What the demo does where no sandbox works
 

@@ -26,9 +26,15 @@ def count(number: int, thing: str) -> str:
     return f"{number:,} {thing[:-1]}ies" if thing.endswith("y") else f"{number:,} {thing}s"
 
 
-def done(progress: Progress) -> int:
-    """Tasks of which nothing more is to come."""
-    return progress.final + progress.failed + progress.cancelled
+def state(progress: Progress) -> str:
+    """The state of a job in a word: whether more tasks may come matters to the machine alone."""
+    return "running" if progress.state in ("open", "sealed") else progress.state
+
+
+def trouble(progress: Progress) -> str:
+    """`2 failed, 1 cancelled`, or nothing."""
+    counts = {"failed": progress.failed, "cancelled": progress.cancelled}
+    return ", ".join(f"{number:,} {what}" for what, number in counts.items() if number)
 
 
 def sure(progress: Progress) -> str:

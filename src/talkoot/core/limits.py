@@ -107,7 +107,8 @@ MAX_DEVICE_SLOTS: Final = 4_096
 MAX_DEVICE_GPUS: Final = 64
 MAX_FAILED_EXECUTIONS_PER_TASK: Final = 3
 """Attempts that ended without an answer through the task's own doing (killed by a limit, crashed)."""
-DEFAULT_MEMORY_BYTES: Final = 1 * GIB
+DEFAULT_MEMORY_BYTES: Final = 768 * MIB
+"""With the scratch below it, which most sandboxes keep in memory, 1 GiB a task."""
 DEFAULT_SCRATCH_BYTES: Final = 256 * MIB
 DEFAULT_SCRATCH_FILES: Final = 10_000
 DEFAULT_PROCESSES: Final = 64

@@ -12,6 +12,8 @@ from talkoot.hub.tx import Tx
 NODE_COLUMNS = "no, owner, name, state, anchor, class, description"
 ENGAGED = ("leased", "answered", "accepted", "rejected", "killed", "refused")
 """States of an attempt that keep its owner from another attempt at the task."""
+FREE = "free to take the task when it next asks for work"
+"""Why a node does not take a task that it could take."""
 Query = Callable[..., list[Any]]
 
 
@@ -71,8 +73,8 @@ def owners_of(tx: Tx, job: int, index: int) -> list[int]:
     ]
 
 
-def why_not(query: Query, job: int, index: int, need: Need) -> list[tuple[str, str]]:
-    """Per node: (name, why it does not take the task now)."""
+def why_not(query: Query, job: int, index: int, need: Need, *, gone: bool = True) -> list[tuple[str, str]]:
+    """Per node: (name, why it does not take the task now); without those that are gone for good if not `gone`."""
     wanted = query("SELECT purpose, node FROM queue WHERE job = ? AND idx = ?", job, index)
     marks = ", ".join("?" * len(ENGAGED))
     owners = [
@@ -90,9 +92,11 @@ def why_not(query: Query, job: int, index: int, need: Need) -> list[tuple[str, s
     obstacles = {offer.node: job_obstacle(offer, need) or refusal(query, job, offer.node) for offer in everybody}
     free = class_is_free([o for o in everybody if not obstacles[o.node]], owners, class_digest)
     for offer in everybody:
+        if not gone and offer.state in ("left", "convicted"):
+            continue
         why = obstacles[offer.node]
         if not why and wanted:
             reasons = [place_obstacle(offer, need, Place(Purpose(p), node, owners, class_digest, free)) for p, node in wanted]
-            why = "it could take it when it next asks for work" if not all(reasons) else reasons[0]
-        found.append((offer.name, why or "it could take it"))
+            why = FREE if not all(reasons) else reasons[0]
+        found.append((offer.name, why or FREE))
     return found

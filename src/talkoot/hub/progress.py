@@ -7,7 +7,7 @@ from talkoot.core import pricing
 from talkoot.core.lifecycle import LIVE_JOBS, JobState
 from talkoot.core.types import Manifest
 from talkoot.hub.fold import decode_manifest
-from talkoot.hub.offers import Query, need_of, offers, why_not
+from talkoot.hub.offers import FREE, Query, need_of, offers, why_not
 from talkoot.wire.messages import Progress, WaitReason
 
 COLUMNS: Final = (
@@ -17,6 +17,7 @@ COLUMNS: Final = (
 )
 MAX_WORDS_REASONS: Final = 4
 """Reasons that fit in one line."""
+SHARED: Final = "the same actions are under way in another job"
 
 
 class JobFacts:
@@ -79,10 +80,17 @@ def why_waiting(query: Query, job: JobFacts, nodes: int) -> str:
     index = wanted_task(query, job.no)
     if index is None:
         leased = query("SELECT 1 FROM attempts WHERE job = ? AND state = 'leased' LIMIT 1", job.no)
-        return "" if leased else "its tasks wait for the answers of other tasks"
+        if leased:
+            return ""
+        return SHARED if _waits_for_a_twin(query, job.no) else "its tasks wait for the answers of other tasks"
     if not nodes:
         return "no device is here to take its tasks (`talkoot invite` makes a ticket for one)"
-    return in_words(waiting_for(query, job, index))
+    return in_words(waiting_for(query, job, index, gone=False))
+
+
+def _waits_for_a_twin(query: Query, job: int) -> bool:
+    elsewhere = "SELECT 1 FROM twins t JOIN actions a ON a.key = t.key WHERE t.job = ? AND a.job <> t.job LIMIT 1"
+    return bool(query(elsewhere, job))
 
 
 def wanted_task(query: Query, job: int) -> int | None:
@@ -91,14 +99,14 @@ def wanted_task(query: Query, job: int) -> int | None:
     return row[0][0] if row else None
 
 
-def waiting_for(query: Query, job: JobFacts, index: int) -> list[WaitReason]:
-    """Per node, why it does not take the task now."""
+def waiting_for(query: Query, job: JobFacts, index: int, *, gone: bool = True) -> list[WaitReason]:
+    """Per node, why it does not take the task now; without those that are gone for good if not `gone`."""
     need = need_of(job.manifest, job["submitter_account"])
     broke = _out_of_budget(query, job)
     owners = {offer.name: offer.owner for offer in offers(query)}
     return [
-        WaitReason(name, broke if broke and why.startswith("it could") and owners[name] != need.submitter else why)
-        for name, why in why_not(query, job.no, index, need)
+        WaitReason(name, broke if broke and why == FREE and owners[name] != need.submitter else why)
+        for name, why in why_not(query, job.no, index, need, gone=gone)
     ]
 
 
@@ -125,5 +133,7 @@ def in_words(reasons: Sequence[WaitReason]) -> str:
 
 
 def _names(names: Sequence[str]) -> str:
+    if len(names) == 1:
+        return names[0]
     shown = ", ".join(names[:3])
-    return shown if len(names) <= 3 else f"{shown} and {len(names) - 3} more"
+    return f"{shown} (each)" if len(names) <= 3 else f"{shown} and {len(names) - 3} more (each)"

@@ -20,14 +20,14 @@ class _Stderr:
 _quiet = False
 
 
-def only_warnings() -> None:
-    """Leave out what is only told for information: where something else tells it already."""
+def only_errors() -> None:
+    """Leave out information and warnings: where something else tells them already."""
     global _quiet
     _quiet = True
 
 
 def _leave_out(_logger: Any, method: str, event: Any) -> Any:
-    if _quiet and method in ("debug", "info"):
+    if _quiet and method in ("debug", "info", "warning", "warn"):
         raise structlog.DropEvent
     return event
 

@@ -34,12 +34,16 @@ def connect(
     Raises NotFound when no such hub is known, HubUnreachable, TicketError.
     """
     place = Home(home)
+    known = choose(place, which)
+    return Hub(Connection(known, place.person(), project or known.project, place.path / "locks", make_display(progress)))
+
+
+def choose(home: Home, which: str | None) -> KnownHub:
+    """The hub that is meant: `which`, otherwise `TALKOOT_HUB`, otherwise the one used last. Raises as `connect` does."""
     wanted = which or os.environ.get("TALKOOT_HUB") or None
     if wanted is not None and _is_ticket(wanted):
-        known = _redeem(place, wanted)
-    else:
-        known = place.find(wanted)
-    return Hub(Connection(known, place.person(), project or known.project, place.path / "locks", make_display(progress)))
+        return _redeem(home, wanted)
+    return home.find(wanted)
 
 
 def _is_ticket(text: str) -> bool:

@@ -87,7 +87,7 @@ class LiveJob:
             raise error
         try:
             if self._created:
-                self.connection.ask("/v1/jobs/add", Add(self.id, tuple(items), sealed), Submitted)
+                self._ask_to_take("/v1/jobs/add", Add(self.id, tuple(items), sealed))
             elif items:
                 self._create(tuple(items), sealed)
         except BaseException as error:
@@ -136,7 +136,11 @@ class LiveJob:
             isolation=options.isolation,
         )
         signed = self.connection.key.sign(Kind.MANIFEST, msgspec.msgpack.encode(manifest))
-        self.connection.ask("/v1/jobs/submit", Submit(signed, items, sealed), Submitted)
+        self._ask_to_take("/v1/jobs/submit", Submit(signed, items, sealed))
+
+    def _ask_to_take(self, path: str, request: Submit | Add) -> None:
+        self._track.has_inputs = self._track.has_inputs or any(item.inputs for item in request.items)
+        self._track.known += self.connection.ask(path, request, Submitted).remembered
 
     @property
     def is_open(self) -> bool:

@@ -29,6 +29,10 @@ class Track:
         self.began = self.shown = now
         self.was_shown = False
         self.latest: Progress | None = None
+        self.known = 0
+        """Answers that the hub knew when the tasks were sent."""
+        self.has_inputs = False
+        """Whether some of its tasks take answers of others. In a job without, a task waits only for its action elsewhere."""
 
     def elapsed_s(self, now: float) -> float:
         """Seconds since the job began."""
@@ -87,6 +91,14 @@ def details(track: Track, progress: Progress, now: float) -> str:
         parts.append(f"{rate:,.3g}/s" if rate < 1000 else f"{rate:,.0f}/s")
         if progress.state == "sealed" and progress.total > done:
             parts.append(f"{duration((progress.total - done) / rate)} left")
+    if track.known:
+        parts.append(f"{track.known:,} of {progress.total:,} answers were known to the hub")
+    joined = 0 if track.has_inputs else progress.waiting
+    elsewhere = joined > 0 and not progress.queued + progress.running + progress.provisional + progress.disputed
+    if elsewhere:
+        parts.append(f"{joined:,} are under way in an earlier job of yours and are waited for")
+    elif joined:
+        parts.append(f"{joined:,} wait for the same action in another task")
     parts.append(f"{progress.nodes} node{'' if progress.nodes == 1 else 's'}")
     if progress.reruns:
         parts.append(f"{progress.reruns:,} re-run")
@@ -96,7 +108,7 @@ def details(track: Track, progress: Progress, now: float) -> str:
         parts.append(f"{progress.failed:,} failed")
     if progress.final:
         parts.append(f"confidence at least {confidence.text(progress.confidence_ppm)}")
-    if progress.why_waiting:
+    if progress.why_waiting and not elsewhere:
         parts.append(f"nothing runs: {progress.why_waiting}")
     return ", ".join(parts)
 
@@ -104,12 +116,14 @@ def details(track: Track, progress: Progress, now: float) -> str:
 def summary(track: Track, progress: Progress, now: float) -> str:
     """What is said at the end of a job."""
     took = duration(track.elapsed_s(now))
-    if progress.remembered and progress.remembered == progress.final == progress.total:
-        known = f"{progress.remembered:,} of {progress.total:,} answers were known to the hub"
+    if track.known and track.known == progress.final == progress.total:
+        known = f"{track.known:,} of {progress.total:,} answers were known to the hub"
         return f"{track.name}: {known}: the same action was answered before ({took})"
     text = f"{track.name}: {progress.final:,} of {progress.total:,} tasks answered in {took}"
-    if progress.remembered:
-        text += f", {progress.remembered:,} of them known to the hub before"
+    if track.known:
+        text += f", {track.known:,} of them known to the hub before"
+    if progress.remembered > track.known:
+        text += f", {progress.remembered - track.known:,} taken over from the same action in another task or job"
     if progress.failed:
         text += f", {progress.failed:,} failed"
     if progress.cancelled:

@@ -64,6 +64,12 @@ class Home:
         suffix = f"-{name}" if name else ""
         return self.path / "keys" / f"node-{key_text(hub)[-12:]}{suffix}.key"
 
+    def node_names(self, hub: bytes) -> list[str]:
+        """Under which names this device has a key for a hub; the empty name is that of one without."""
+        start = f"node-{key_text(hub)[-12:]}"
+        stems = sorted(path.stem.removeprefix(start) for path in (self.path / "keys").glob(f"{start}*.key"))
+        return [stem.removeprefix("-") for stem in stems]
+
     def hubs(self) -> list[KnownHub]:
         """The hubs known here, the one to use first at the top. Raises `BadInput` when the file is damaged."""
         file = self.path / "hubs.json"
