@@ -115,7 +115,8 @@ def _errors() -> Iterator[str]:
     yield "\n## Errors\n\n| code | status | |\n|---|---|---|"
     tree = errors._tree(errors.TalkootError)
     for code, kind in sorted(tree.items()):
-        if not issubclass(kind, errors.TaskFailed) and kind is not errors.TalkootError:
+        api = kind.__module__ == errors.__name__  # other rooms may have errors of their own; no call answers with them
+        if api and not issubclass(kind, errors.TaskFailed) and kind is not errors.TalkootError:
             yield f"| `{code}` | {kind.http_status} | {(inspect.getdoc(kind) or '').splitlines()[0]} |"
     yield f"\nThe body of an error is a map: {', '.join(f'`{name}`' for name in ErrorReply.__struct_fields__)}."
 
