@@ -143,17 +143,16 @@ class _Reporter:
 
     def task(self, work: Work, run: Run | None) -> None:
         """A task begins (no run yet), or is done."""
+        self._running += 1 if run is None else -1
+        self._done += run is not None
+        self._ticker.now(lambda: self._said(work, run))
+
+    def _said(self, work: Work, run: Run | None) -> str:
+        counts = f"{self._done:,} done, {self._running} running"
         called = f"task {work.item.index} of {job_text(work.job)[:12]}"
         if run is None:
-            self._running += 1
-            self._ticker.now(f"{self._counts()}: {called} begins")
-            return
-        self._running -= 1
-        self._done += 1
-        self._ticker.now(f"{self._counts()}: {called} {run.reason or run.outcome.value}, after {run.wall_ms / 1000:.2f} s")
-
-    def _counts(self) -> str:
-        return f"{self._done:,} done, {self._running} running"
+            return f"{counts}: {called} begins"
+        return f"{counts}: {called} {run.reason or run.outcome.value}, after {run.wall_ms / 1000:.2f} s"
 
     def _joined(self) -> None:
         lent, caps = self._lent, self._caps
