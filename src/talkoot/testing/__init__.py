@@ -5,6 +5,6 @@ Shipped with Talkoot. Nothing in the other rooms imports it.
 
 from talkoot.testing.clock import VirtualClock
 from talkoot.testing.network import InProcessHub, Submitter
-from talkoot.testing.nodes import ScriptedNode
+from talkoot.testing.nodes import ScriptedNode, drain
 
-__all__ = ["InProcessHub", "ScriptedNode", "Submitter", "VirtualClock"]
+__all__ = ["InProcessHub", "ScriptedNode", "Submitter", "VirtualClock", "drain"]

@@ -1,7 +1,7 @@
 """Scripted nodes: they do what a test says, at once or when told, and sign it as real nodes do."""
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import msgspec
@@ -144,3 +144,11 @@ class ScriptedNode:
             reason=reason,
         )
         return receipt, m.AnswerData(item.attempt, salt, answer, b"")
+
+
+def drain(nodes: Sequence[ScriptedNode], rounds: int = 60) -> None:
+    """Let the nodes work in turn until there is nothing left for them. Raises AssertionError when there always is."""
+    for _ in range(rounds):
+        if not sum([node.work() for node in nodes]):
+            return
+    raise AssertionError("the network does not come to rest")

@@ -10,25 +10,10 @@ from talkoot.core.errors import TalkootError
 from talkoot.core.types import Quorum, TaskLimits, Trust
 from talkoot.crypto.keys import SigningKey
 from talkoot.hub.commands import jobs
-from talkoot.testing import InProcessHub, ScriptedNode
+from talkoot.testing import InProcessHub, ScriptedNode, drain
 from talkoot.testing.checks import assert_laws
 from talkoot.testing.network import Submitter
 from talkoot.wire import messages as m
-
-
-@pytest.fixture
-def hub(tmp_path):
-    hub = InProcessHub(tmp_path / "hub.db")
-    yield hub
-    assert_laws(hub)
-    hub.engine.close()
-
-
-def drain(nodes, rounds=60):
-    for _ in range(rounds):
-        if not sum([node.work() for node in nodes]):
-            return
-    raise AssertionError("the network does not come to rest")
 
 
 def states(hub, job):

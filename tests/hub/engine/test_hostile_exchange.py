@@ -8,27 +8,11 @@ import pytest
 from talkoot.core import codec, ids, limits
 from talkoot.core.errors import BadInput, BadSignature, TalkootError
 from talkoot.core.types import Close, NumericClass, Quorum, Receipt, Rung, TaskLimits, Trust
-from talkoot.testing import InProcessHub, ScriptedNode
-from talkoot.testing.checks import assert_laws
+from talkoot.testing import ScriptedNode, drain
 from talkoot.testing.nodes import Killed
 from talkoot.wire import messages as m
 
 ODD = NumericClass("x86_64", "glibc 2.36", "3.11", "x86-64-v3", "nobody has this")
-
-
-@pytest.fixture
-def hub(tmp_path):
-    hub = InProcessHub(tmp_path / "hub.db")
-    yield hub
-    assert_laws(hub)
-    hub.engine.close()
-
-
-def drain(nodes, rounds=40):
-    for _ in range(rounds):
-        if not sum([node.work() for node in nodes]):
-            return
-    raise AssertionError("the network does not come to rest")
 
 
 def states(hub, job):

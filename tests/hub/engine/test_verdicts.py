@@ -1,25 +1,7 @@
 """The engine with scripted nodes: quorum, trust, the ladder, conviction, pay. Virtual time, real database."""
 
-import pytest
-
 from talkoot.core.types import Close, Quorum, Trust
-from talkoot.testing import InProcessHub, ScriptedNode
-from talkoot.testing.checks import assert_laws
-
-
-@pytest.fixture
-def hub(tmp_path):
-    hub = InProcessHub(tmp_path / "hub.db")
-    yield hub
-    assert_laws(hub)
-    hub.engine.close()
-
-
-def drain(nodes, rounds=40):
-    for _ in range(rounds):
-        if not sum([node.work() for node in nodes]):
-            return
-    raise AssertionError("the network does not come to rest")
+from talkoot.testing import ScriptedNode, drain
 
 
 def test_two_strangers_who_agree_make_answers_final_and_are_both_paid(hub):
