@@ -35,7 +35,7 @@ def leave(
     with reach(hub) as hub_here:
         key = _key(hub_here, name)
         stopped = seat.stop(hub_here.home, key.public, patience_s=_PATIENCE_S)
-        hub_here.client.call("/v1/leave", Leave(key.public, forget=True), Nothing)
+        hub_here.client.call("/v1/leave", Leave(key.public), Nothing)
         view = hub_here.client.call("/v1/view/hub", Nothing(), HubView)
     row = next((node for node in view.nodes if node.key == key.public), None)
     told = f"{row.name if row else 'this device'} has left {view.name}"

@@ -65,8 +65,6 @@ class Leave(_Message, frozen=True):
     """Signed by the node, or by its owner: the node hands back what it holds and leaves."""
 
     node: bytes
-    forget: bool = False
-    """Leave for good (`talkoot leave`), not only for now (SIGTERM)."""
 
 
 # Content: /v1/blobs/put, /v1/blobs/get
