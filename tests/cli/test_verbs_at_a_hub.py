@@ -82,7 +82,8 @@ def test_a_device_is_lent_works_and_leaves(hub, home, store, start, talkoot):
     out, err = lending.process.communicate(timeout=10)
     assert lending.process.returncode == exits.DONE
     assert out == ""
-    assert "task 2 of job_" in err
+    assert "task 0 of job_" in err
+    assert "3 tasks done; " in err
     assert talkoot("leave", "--name", "laptop", "--json").json["stopped"] is False
 
 

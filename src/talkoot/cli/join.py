@@ -138,6 +138,8 @@ class _Reporter:
             self._joined()
         elif moment in (Moment.UNREACHABLE, Moment.SENT_AWAY):
             self._ticker.warn(text)
+        elif moment is Moment.LEAVING:
+            self._ticker.line(f"{words.count(self._done, 'task')} done; {text}")
         else:
             self._ticker.line(text)
 
