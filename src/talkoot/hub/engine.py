@@ -176,7 +176,6 @@ class Engine:
             memory=self.memory,
             now_ms=self._clocks.wall_ms(),
             now=self._clocks.monotonic(),
-            draw=self._clocks.draw,
             will=will,
         )
 

@@ -38,6 +38,7 @@ from talkoot.wire.messages import Add, Item, Submit
 
 BODIES: Final[dict[str, type[Submit] | type[Add]]] = {"/v1/jobs/submit": Submit, "/v1/jobs/add": Add}
 URGENT: Final = frozenset({Purpose.RERUN, Purpose.REFEREE})
+_SETTLED_LEASE: Final = after(LEASE, LeaseState.GRANTED, LeaseEvent.SETTLED)
 _HOLDING: Final = frozenset({AttemptState.LEASED, AttemptState.ANSWERED})
 _LEASE_ENDS: Final = {
     LeaseEvent.EXPIRED: AttemptEvent.LOST,
@@ -395,8 +396,8 @@ class Fold:
         if old is AttemptState.LEASED:
             self.db.execute("UPDATE tasks SET live = live - 1 WHERE job = ? AND idx = ?", (job, index))
             self.db.execute(
-                "UPDATE leases SET live = live - 1, state = CASE WHEN live = 1 THEN 'settled' ELSE state END WHERE id = ?",
-                (lease,),
+                "UPDATE leases SET live = live - 1, state = CASE WHEN live = 1 AND state = ? THEN ? ELSE state END WHERE id = ?",
+                (LeaseState.GRANTED, _SETTLED_LEASE, lease),
             )
         return node, job, index
 

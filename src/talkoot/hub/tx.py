@@ -99,7 +99,6 @@ class Tx:
         memory: Memory,
         now_ms: int,
         now: float,
-        draw: Callable[[int], bytes],
         will: bytes = b"",
     ) -> None:
         self.db = db
@@ -111,7 +110,6 @@ class Tx:
         """Wall clock, for people and for expiry of tickets only."""
         self.now = now
         """Monotonic clock, for deadlines."""
-        self.draw = draw
         self.will = will
         self.events: list[Event] = []
         self.jobs_touched: set[int] = set()
