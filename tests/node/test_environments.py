@@ -7,8 +7,6 @@ import signal
 import stat
 import subprocess
 import sys
-import urllib.error
-import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -425,16 +423,6 @@ def test_store_that_cannot_be_made_is_a_clear_error(tmp_path: Path):
 
 
 # With an index.
-
-
-@pytest.fixture(scope="session")
-def index() -> None:
-    """Skip where the device's package index cannot be reached."""
-    address = os.environ.get("UV_DEFAULT_INDEX") or os.environ.get("UV_INDEX_URL") or "https://pypi.org/simple"
-    try:
-        urllib.request.urlopen(f"{address.rstrip('/')}/six/", timeout=5).close()
-    except (OSError, urllib.error.URLError) as error:
-        pytest.skip(f"no package index at {address}: {error}")
 
 
 @pytest.mark.usefixtures("index")

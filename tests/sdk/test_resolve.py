@@ -1,10 +1,7 @@
 """From requirements to a lock, with uv itself, mostly without an index."""
 
-import os
 import sys
 import tarfile
-import urllib.error
-import urllib.request
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -20,16 +17,6 @@ PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
 LATER = f"{sys.version_info.major}.{sys.version_info.minor + 1}"
 
 Resolve = Callable[..., Lock]
-
-
-@pytest.fixture(scope="session")
-def index() -> None:
-    """Skip where the device's package index cannot be reached."""
-    address = os.environ.get("UV_DEFAULT_INDEX") or os.environ.get("UV_INDEX_URL") or "https://pypi.org/simple"
-    try:
-        urllib.request.urlopen(f"{address.rstrip('/')}/six/", timeout=5).close()
-    except (OSError, urllib.error.URLError) as error:
-        pytest.skip(f"no package index at {address}: {error}")
 
 
 @pytest.fixture
